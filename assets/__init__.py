@@ -1,0 +1,1 @@
+"""What is stored: read, call ml, write, check, report metadata."""

@@ -1,0 +1,158 @@
+"""Data acquisition: drops are taken in, readings merged."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import dagster as dg
+import pyarrow.parquet as pq
+from pydantic import Field
+
+from assets.intake import Intake, TakenIn
+from assets.partitions import SiteDay, site_days, site_days_of
+from assets.recording import OWNERS, column_schema, keep_validation, report, summed_up
+from expectations.contracts import SENSOR_READINGS
+from ml.readings import merge_readings
+from resources.lake import LakeResource
+from resources.landing import LandingResource
+from resources.ledger.intake import lock_site_day, mark_merged, segments_of
+from resources.ledger.ledger import LedgerResource
+from resources.plant import PlantResource
+
+GROUP = "data_acquisition"
+
+
+class IntakeConfig(dg.Config):
+    files: list[str] = Field(
+        default=[],
+        description="Files to take in, relative to the landing folder, such as hamburg/2026-10-19.csv. Empty: all that lie there.",
+    )
+    max_files: int = Field(default=500, description="At most this many files in one run; the landing sensor asks again for the rest.")
+
+
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"file", "postgres"},
+    code_version="1",
+    check_specs=[
+        dg.AssetCheckSpec(
+            "rows_add_up",
+            asset="drops",
+            blocking=True,
+            description="For every drop, rows in = accepted + duplicate + quarantined: no row is lost without a verdict.",
+        ),
+        dg.AssetCheckSpec("all_drops_are_readable", asset="drops", description="No delivered file had to be refused as a whole."),
+    ],
+)
+def drops(
+    context: dg.AssetExecutionContext,
+    config: IntakeConfig,
+    landing: LandingResource,
+    lake: LakeResource,
+    ledger: LedgerResource,
+    plant: PlantResource,
+) -> dg.MaterializeResult:
+    """Delivered files, each taken in exactly once: one row per file in the ledger's `drops`.
+
+    Source: the landing zone. Every row of a file gets a verdict (accepted, duplicate, quarantined with a reason);
+    accepted rows become one segment per site-day, refused ones lie in the quarantine folder with line number and raw text,
+    the untouched original in the archive. Consumer: `sensor_readings`.
+    """
+    sites = {site.site: site for site in plant.sites()}
+    names = config.files or [f.name for site in sites for f in landing.files(site=site)]
+    intake = Intake(landing=landing, lake=lake, ledger=ledger, run_id=context.run_id)
+    taken: list[TakenIn] = []
+    for name in names[: config.max_files]:
+        try:
+            taken.append(intake.take_in(name, sites[name.split("/", 1)[0]]))
+        except FileNotFoundError:
+            context.log.info("%s is gone: another run took it in, or its sender withdrew it.", name)
+    for refused in (t for t in taken if t.state == "refused"):
+        context.log.warning("%s was refused: %s", refused.name, refused.reason)
+    context.instance.add_dynamic_partitions("site", sorted({s.site for t in taken for s in t.site_days}))
+    return dg.MaterializeResult(metadata=_figures(taken), check_results=list(_checks(taken)))
+
+
+def _figures(taken: list[TakenIn]) -> dict[str, dg.MetadataValue | int]:
+    touched: Counter[SiteDay] = Counter(s for t in taken for s in t.site_days)
+    days = [s.day for s in touched]
+    return {
+        "dagster/row_count": sum(t.rows_in for t in taken),
+        "files": len(taken),
+        "files_refused": sum(t.state == "refused" for t in taken),
+        "files_delivered_again": sum(t.state == "duplicate_delivery" for t in taken),
+        "rows_accepted": sum(t.rows_accepted for t in taken),
+        "rows_duplicate": sum(t.rows_duplicate for t in taken),
+        "rows_quarantined": sum(t.rows_quarantined for t in taken),
+        "site_days": len(touched),
+        "days": dg.MetadataValue.text(f"{min(days)} to {max(days)}" if days else "none"),
+    }
+
+
+def _checks(taken: list[TakenIn]) -> Iterator[dg.AssetCheckResult]:
+    wrong = [t.name for t in taken if t.rows_in != t.rows_accepted + t.rows_duplicate + t.rows_quarantined]
+    yield dg.AssetCheckResult(check_name="rows_add_up", passed=not wrong, metadata={"files": dg.MetadataValue.json(wrong)})
+    refused = {t.name: t.reason for t in taken if t.state == "refused"}
+    yield dg.AssetCheckResult(
+        check_name="all_drops_are_readable",
+        passed=not refused,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"refused": dg.MetadataValue.json(refused)},
+    )
+
+
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"parquet"},
+    code_version="1",
+    partitions_def=site_days,
+    deps=[drops],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    metadata={"dagster/column_schema": column_schema(SENSOR_READINGS)},
+    check_specs=[
+        dg.AssetCheckSpec(
+            "readings_hold_their_contract",
+            asset="sensor_readings",
+            blocking=True,
+            description="One row per sensor and time, no nulls, within the day and each sensor's physical range.",
+        )
+    ],
+)
+def sensor_readings(
+    context: dg.AssetExecutionContext, lake: LakeResource, ledger: LedgerResource, plant: PlantResource
+) -> dg.MaterializeResult:
+    """Readings of one site-day: one row per sensor and time, in the sensor's unit, sorted by sensor and time.
+
+    Source: the accepted segments of `drops`; where two drops hold the same reading, the later drop wins, and `drop_seq`
+    names it. Late segments re-open their day. Consumers: `sensor_quality`, `machine_features`, whoever reads Parquet.
+    """
+    from expectations.suites import readings_profile, readings_profile_suite
+    from expectations.validation import validate_table
+
+    outcomes = {}
+    for site_day in site_days_of(context):
+        where = {"site": site_day.site, "day": site_day.day}
+        with ledger.begin() as connection:
+            lock_site_day(connection, **where)
+            existing = lake.read_arrow("sensor_readings", **where)
+            due = segments_of(connection, **where, only_unmerged=existing is not None)
+            segments = [(seq, pq.ParquetFile(lake.segment_path(**where, drop_id=drop_id)).read()) for seq, drop_id in due]
+            merged = merge_readings(existing, segments)
+            path = lake.write("sensor_readings", merged.table, **where)
+            mark_merged(connection, **where, drop_ids=[drop_id for _, drop_id in due])
+        profile = readings_profile(merged.table.to_pandas(), site=plant.site(site_day.site), day=site_day.day)
+        outcomes[site_day] = validate_table(profile, suite=readings_profile_suite())
+        with ledger.begin() as connection:
+            keep_validation(connection, outcomes[site_day], site_day, run_id=context.run_id)
+        report(
+            context,
+            site_day,
+            rows=merged.table.num_rows,
+            path=path,
+            segments_merged=len(due),
+            readings_new=merged.n_new,
+            readings_replaced=merged.n_replaced,
+        )
+    check = summed_up("readings_hold_their_contract", outcomes, severity=dg.AssetCheckSeverity.ERROR)
+    return dg.MaterializeResult(check_results=[check])

@@ -1,0 +1,161 @@
+"""State detection: anomaly scores by the site's champion, incidents with a verdict."""
+
+import json
+from datetime import timedelta
+
+import dagster as dg
+import pandas as pd
+
+from assets.manipulation import machine_features, sensor_quality
+from assets.partitions import LOOK_BACK_DAYS, SiteDay, across_site, looking_back, site_days, site_days_of
+from assets.recording import OWNERS, column_schema, keep_validation, report, summed_up
+from expectations.contracts import ANOMALY_SCORES
+from ml.evidence import build_evidence
+from ml.incidents import find_incidents
+from ml.plant import Site
+from resources.lake import LakeResource
+from resources.ledger.findings import false_alarms, known_incidents, maintenance_between, replace_incidents
+from resources.ledger.learning import version_record
+from resources.ledger.ledger import LedgerResource
+from resources.models import CHAMPION, ModelsResource
+from resources.plant import PlantResource
+
+GROUP = "state_detection"
+
+
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"scikitlearn", "mlflow", "parquet"},
+    code_version="1",
+    partitions_def=site_days,
+    deps=[machine_features, across_site("detector_model")],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    metadata={"dagster/column_schema": column_schema(ANOMALY_SCORES)},
+)
+def anomaly_scores(
+    context: dg.AssetExecutionContext, lake: LakeResource, ledger: LedgerResource, models: ModelsResource, plant: PlantResource
+) -> None:
+    """How unusual each machine was in each window: one row per machine and window, score in [0, 1], higher is more anomalous.
+
+    0.61 is what a healthy machine reaches once a month. Each row names the members' scores, the sensors that moved and the
+    detector's version. Source: `machine_features` and the site's champion in MLflow; a site without a champion has no
+    scores yet. Consumers: `incidents`, `machine_health`, reports.
+    """
+    from ml.detectors.fleet import SiteDetector
+
+    detectors: dict[str, tuple[SiteDetector, int]] = {}
+    for site_day in site_days_of(context):
+        site = plant.site(site_day.site)
+        features = lake.read_days("machine_features", site=site.site, start=site_day.day - timedelta(days=1), end=site_day.day)
+        features = features[features["window_start"] < pd.Timestamp(site_day.end)]
+        if site.site not in detectors:
+            version = models.version_of(site.site, CHAMPION)
+            if version is None:
+                report(context, site_day, rows=0, state="no champion yet: train_detectors makes one")
+                continue
+            detectors[site.site] = (SiteDetector.from_bytes(_verified_champion(ledger, models, site=site, version=version)), version)
+        detector, version = detectors[site.site]
+        scores = detector.score(features, site=site, model_version=version)
+        scores = scores[scores["window_start"] >= pd.Timestamp(site_day.start)]
+        path = lake.write("anomaly_scores", scores, site=site.site, day=site_day.day)
+        scored = scores[scores["state"] == "scored"]
+        report(
+            context,
+            site_day,
+            rows=len(scores),
+            path=path,
+            windows_scored=len(scored),
+            windows_above_threshold=int((scored["score"] >= site.policy.detection.on_threshold).sum()),
+            highest_score=float(scored["score"].max()) if len(scored) else 0.0,
+            model_version=version,
+        )
+
+
+def _verified_champion(ledger: LedgerResource, models: ModelsResource, *, site: Site, version: int) -> bytes:
+    with ledger.begin() as connection:
+        known = version_record(connection, site=site.site, version=version)
+    if known is None:
+        raise dg.Failure(
+            f"The champion of {site.site} is version {version}, which the ledger does not know: it was not trained here. "
+            "Promote a version that `train_detectors` made.",
+            allow_retries=False,
+        )
+    return models.load(site.site, version, artifact_sha256=known["artifact_sha256"])
+
+
+@dg.asset(
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"greatexpectations", "postgres"},
+    code_version="1",
+    partitions_def=site_days,
+    deps=[
+        looking_back("anomaly_scores", days=LOOK_BACK_DAYS),
+        looking_back("machine_features", days=LOOK_BACK_DAYS),
+        looking_back("sensor_quality", days=LOOK_BACK_DAYS),
+    ],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    check_specs=[
+        dg.AssetCheckSpec(
+            "incidents_are_judged",
+            asset="incidents",
+            description="Every incident has complete evidence and a verdict; rules that an incident failed are its reasons, not a fault of the data.",
+        )
+    ],
+)
+def incidents(context: dg.AssetExecutionContext, lake: LakeResource, ledger: LedgerResource, plant: PlantResource) -> dg.MaterializeResult:
+    """Runs of anomalous windows on one machine that were active on the day, each with a verdict and its reasons.
+
+    One row per incident and day in the ledger's `incident_assessments`: what was known at the day's end. An incident is
+    named by machine and onset, so a re-run finds the same one. The verdict (credible, investigate, false positive suspected)
+    comes from Great Expectations over the evidence: detectors that agree, duration, sensor grades, stops, maintenance, the
+    whole site moving at once. Source: `anomaly_scores` of a week. Consumers: prognosis, work orders, reports.
+    """
+    from expectations.validation import validate_table
+    from expectations.verdicts import incidents_suite, judge_incidents
+
+    outcomes = {}
+    for site_day in site_days_of(context):
+        site = plant.site(site_day.site)
+        reach = {"site": site.site, "start": site_day.day - timedelta(days=LOOK_BACK_DAYS - 1), "end": site_day.day}
+        scores = lake.read_days("anomaly_scores", **reach)
+        with ledger.begin() as connection:
+            known = known_incidents(connection, site=site.site, before=site_day.day)
+        found = find_incidents(scores, site=site, day=site_day.day, known=known)
+        evidence = _evidence(found, scores, lake=lake, ledger=ledger, site=site, site_day=site_day) if len(found) else pd.DataFrame()
+        judged = _judged(found, evidence, scores, verdicts=judge_incidents(evidence, policy=site.policy.verdict) if len(found) else None)
+        outcomes[site_day] = validate_table(evidence, suite=incidents_suite(site.policy.verdict)) if len(found) else None
+        with ledger.begin() as connection:
+            replace_incidents(connection, judged, site=site.site, day=site_day.day)
+            if outcome := outcomes[site_day]:
+                keep_validation(connection, outcome, site_day, run_id=context.run_id)
+        verdicts = judged["verdict"].value_counts()
+        report(context, site_day, rows=len(judged), **{v: int(verdicts.get(v, 0)) for v in ("credible", "investigate", "false_positive_suspected")})
+    check = summed_up("incidents_are_judged", {s: o for s, o in outcomes.items() if o}, severity=dg.AssetCheckSeverity.WARN)
+    return dg.MaterializeResult(check_results=[check])
+
+
+def _evidence(
+    found: pd.DataFrame, scores: pd.DataFrame, *, lake: LakeResource, ledger: LedgerResource, site: Site, site_day: SiteDay
+) -> pd.DataFrame:
+    reach = {"site": site.site, "start": site_day.day - timedelta(days=LOOK_BACK_DAYS - 1), "end": site_day.day}
+    features = lake.read_days("machine_features", **reach, columns=["machine_id", "window_start", "sensor_id", "running_share"])
+    quality = lake.read_days("sensor_quality", **reach, columns=["sensor_id", "grade"])
+    with ledger.begin() as connection:
+        maintenance = maintenance_between(connection, site=site.site, start=found["onset_at"].min(), end=site_day.end)
+        wolves = false_alarms(connection, site=site.site, until=site_day.day, days=30)
+    return build_evidence(
+        found, scores=scores, features=features, quality=quality, site=site, maintenance=maintenance, false_alarms_30d=wolves
+    )
+
+
+def _judged(found: pd.DataFrame, evidence: pd.DataFrame, scores: pd.DataFrame, *, verdicts: pd.DataFrame | None) -> pd.DataFrame:
+    """The incidents as the ledger keeps them: findings, evidence, verdict."""
+    if verdicts is None:
+        return found.assign(verdict=pd.Series(dtype="str"))
+    judged = found.merge(verdicts, on="incident_id", validate="1:1")
+    judged["moved_sensors"] = judged["moved_sensors"].map(json.loads)
+    judged["evidence"] = evidence.set_index("incident_id").loc[judged["incident_id"]].to_dict("records")
+    judged["model_version"] = int(scores["model_version"].iloc[-1])
+    return judged

@@ -1,0 +1,54 @@
+"""Health assessment: how well each machine is, from 0 to 100."""
+
+import dagster as dg
+
+from assets.detection import anomaly_scores, incidents
+from assets.manipulation import machine_features
+from assets.partitions import site_days, site_days_of
+from assets.recording import OWNERS, report
+from expectations.contracts import ANOMALY_SCORES
+from ml.health import machine_health as health_of_machines
+from resources.lake import LakeResource
+from resources.ledger.findings import incidents_on
+from resources.ledger.ledger import LedgerResource
+from resources.ledger.rows import replace_site_day
+from resources.ledger.tables import machine_health as health_table
+from resources.plant import PlantResource
+
+
+@dg.asset(
+    group_name="health_assessment",
+    owners=OWNERS,
+    kinds={"pandas", "postgres"},
+    code_version="1",
+    partitions_def=site_days,
+    deps=[anomaly_scores, incidents, machine_features],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+)
+def machine_health(context: dg.AssetExecutionContext, lake: LakeResource, ledger: LedgerResource, plant: PlantResource) -> None:
+    """Health of each machine on the day, from 100 (well) to 0, with the parts that cost points, in words.
+
+    One row per machine in the ledger. Parts: the day's scores, how near the sensors come to their limits, the incidents by
+    verdict; a higher score, a nearer limit or a further incident never raises it. Consumers: `failure_predictions`, reports.
+    """
+    for site_day in site_days_of(context):
+        where = {"site": site_day.site, "day": site_day.day}
+        features = lake.read("machine_features", **where)
+        if features is None:
+            context.log.info("%s has no features on %s: no health.", site_day.site, site_day.day)
+            continue
+        scores = lake.read("anomaly_scores", **where)
+        if scores is None:
+            scores = ANOMALY_SCORES.schema.empty_table().to_pandas()
+        with ledger.begin() as connection:
+            active = incidents_on(connection, **where)
+            health = health_of_machines(scores, features=features, incidents=active, site=plant.site(site_day.site), day=site_day.day)
+            replace_site_day(connection, health_table, health, **where)
+        worst = health.loc[health["health"].idxmin()] if len(health) else None
+        report(
+            context,
+            site_day,
+            rows=len(health),
+            mean_health=float(health["health"].mean()) if len(health) else 100.0,
+            worst_machine=f"{worst['machine_id']}: {worst['health']:.0f}" if worst is not None else "none",
+        )

@@ -1,0 +1,156 @@
+"""Prognostics: how long a machine that shows signs of failing has left."""
+
+from collections.abc import Collection
+from datetime import timedelta
+
+import dagster as dg
+import pandas as pd
+from sqlalchemy import Connection, select
+
+from assets.detection import incidents
+from assets.health import machine_health
+from assets.partitions import SiteDay, looking_back, site_days, site_days_of
+from assets.recording import OWNERS, keep_validation, report, summed_up
+from ml.modes import failure_mode_of
+from ml.plant import Site
+from ml.prognosis import MachinePrognosis, predict_machine, predictions_frame
+from resources.lake import LakeResource
+from resources.ledger.findings import incidents_on
+from resources.ledger.ledger import LedgerResource
+from resources.ledger.rows import read_frame, replace_site_day
+from resources.ledger.tables import machine_health as health_table
+from resources.ledger.tables import predictions as predictions_table
+from resources.plant import PlantResource
+
+HEALTH_FALLS_WITHIN_DAYS = 3
+
+
+@dg.asset(
+    group_name="prognostics",
+    owners=OWNERS,
+    kinds={"prophet", "greatexpectations", "postgres"},
+    code_version="1",
+    partitions_def=site_days,
+    deps=[incidents, machine_health, looking_back("machine_features", days=10)],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    check_specs=[
+        dg.AssetCheckSpec(
+            "predictions_are_coherent",
+            asset="failure_predictions",
+            blocking=True,
+            description="Probabilities lie in [0, 1] and grow with the horizon, times to failure are in order: work must not rest on less.",
+        )
+    ],
+)
+def failure_predictions(
+    context: dg.AssetExecutionContext, lake: LakeResource, ledger: LedgerResource, plant: PlantResource
+) -> dg.MaterializeResult:
+    """When a machine is likely to fail: one row per machine and failure mode that was asked about on the day.
+
+    Asked for a machine with an incident not suspected to be false, or with low or falling health. Prophet follows each
+    limited sensor's recent hours forward; the first passage of its trip limit (its alarm limit where it has no trip), up or
+    down, is the failure. No passage within the horizon is a result: probability near 0 and no time. Consumer: `work_orders`.
+    """
+    from expectations.suites import predictions_suite
+    from expectations.validation import validate_table
+
+    outcomes = {}
+    for site_day in site_days_of(context):
+        where = {"site": site_day.site, "day": site_day.day}
+        site = plant.site(site_day.site)
+        with ledger.begin() as connection:
+            asked = _asked(connection, site=site, site_day=site_day)
+        predicted, unknown = _predict(asked, lake=lake, site=site, site_day=site_day)
+        for note in unknown:
+            context.log.info(note)
+        outcomes[site_day] = validate_table(predicted, suite=predictions_suite())
+        with ledger.begin() as connection:
+            replace_site_day(connection, predictions_table, predicted, **where)
+            keep_validation(connection, outcomes[site_day], site_day, run_id=context.run_id)
+        report(
+            context,
+            site_day,
+            rows=len(predicted),
+            likely_within_7_days=int((predicted["probability_7d"] >= 0.5).sum()),
+            linear_fallbacks=int((predicted["method"] == "linear").sum()),
+            not_forecast=len(unknown),
+        )
+    return dg.MaterializeResult(check_results=[summed_up("predictions_are_coherent", outcomes, severity=dg.AssetCheckSeverity.ERROR)])
+
+
+Asked = tuple[str, str | None, tuple[str, ...], tuple[str, ...]]  # machine, failure mode, sensors, incidents
+
+
+def _asked(connection: Connection, *, site: Site, site_day: SiteDay) -> list[Asked]:
+    """What to predict: each failure mode that incidents point to, and machines whose health is low or falls."""
+    known = {machine.machine_id for machine in site.machines}
+    active = incidents_on(connection, site=site.site, day=site_day.day)
+    active = active[(active["verdict"] != "false_positive_suspected") & active["machine_id"].isin(known)]
+    asked: list[Asked] = []
+    for (machine_id, mode), group in active.groupby(["machine_id", "failure_mode"], sort=True):
+        sensors = sorted({sensor for moved in group["moved_sensors"] for sensor in moved} | set(group["top_sensor_id"]))
+        asked.append((str(machine_id), str(mode), tuple(sensors), tuple(group["incident_id"])))
+    policy = site.policy.prognosis
+    health = read_frame(
+        connection,
+        select(health_table.c.machine_id, health_table.c.day, health_table.c.health)
+        .where(
+            health_table.c.site == site.site,
+            health_table.c.day.between(site_day.day - timedelta(days=HEALTH_FALLS_WITHIN_DAYS), site_day.day),
+        )
+        .order_by(health_table.c.machine_id, health_table.c.day),
+    )
+    for machine_id, days in health.groupby("machine_id", sort=True):
+        now = days[days["day"] == site_day.day]["health"]
+        if machine_id in set(active["machine_id"]) or machine_id not in known or now.empty:
+            continue
+        if now.iloc[0] < policy.health_below or days["health"].max() - now.iloc[0] >= policy.health_drop:
+            asked.append((str(machine_id), None, (), ()))
+    return asked
+
+
+def _predict(asked: Collection[Asked], *, lake: LakeResource, site: Site, site_day: SiteDay) -> tuple[pd.DataFrame, list[str]]:
+    """The predictions, and why some questions have no answer."""
+    policy = site.policy.prognosis
+    start = site_day.day - timedelta(days=policy.history_days - 1)
+    columns = ["machine_id", "window_start", "sensor_id", "mean", "running_share"]
+    features = lake.read_days("machine_features", site=site.site, start=start, end=site_day.day, columns=columns) if asked else pd.DataFrame()
+    answered: list[tuple[str, MachinePrognosis]] = []
+    links: list[list[str]] = []
+    unknown: list[str] = []
+    as_of = min(features["window_start"].max() + pd.Timedelta(minutes=site.window_minutes), pd.Timestamp(site_day.end)) if len(features) else None
+    for machine_id, mode, sensors, incident_ids in asked:
+        if as_of is None:
+            break
+        prognosis = predict_machine(
+            _hourly(features[features["machine_id"] == machine_id]),
+            machine=site.machine(machine_id),
+            as_of=as_of,
+            seed=site.policy.training.seed,
+            budget_s=policy.budget_s / len(asked),
+            only=sensors or None,
+            horizon_days=policy.horizon_days,
+        )
+        if prognosis.probability_30d is None:
+            unknown.append(f"{machine_id} on {site_day.day}: no forecast ({prognosis.note})")
+            continue
+        answered.append((mode or _mode_of(prognosis, site=site), prognosis))
+        links.append(list(incident_ids))
+    predicted = predictions_frame(answered)
+    return predicted.assign(as_of=as_of, incident_ids=links), unknown
+
+
+def _hourly(features: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Hourly means of each sensor over the windows in which the machine ran throughout."""
+    running = features[features["running_share"] >= 1 - 1e-9]
+    hours = running.assign(timestamp=running["window_start"].dt.floor("h")).groupby(["sensor_id", "timestamp"], sort=True)["mean"].mean()
+    frame = hours.rename("value").reset_index()
+    return {str(sensor): rows[["timestamp", "value"]].reset_index(drop=True) for sensor, rows in frame.groupby("sensor_id")}
+
+
+def _mode_of(prognosis: MachinePrognosis, *, site: Site) -> str:
+    """The failure mode that the leading sensor's limit stands for."""
+    kinds = {sensor.sensor_id: sensor.type for sensor in site.sensors}
+    if prognosis.leading_sensor_id is None:
+        return "PDE"
+    return failure_mode_of(kinds[prognosis.leading_sensor_id], direction=1 if prognosis.limit_side == "high" else -1, feature="mean")

@@ -1,0 +1,1 @@
+"""Reports: queries over stored data, charts, rendering."""

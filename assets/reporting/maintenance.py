@@ -1,0 +1,147 @@
+"""The maintenance summary: work orders, decisions that wait, the schedule, and the work that was done."""
+
+import pandas as pd
+
+from assets.reporting import charts as draw
+from assets.reporting import queries
+from assets.reporting.report import NOTHING, Figure, Section, charts, table, tables
+from assets.reporting.scope import Scope
+from ml.plant import FAILURE_MODE_NAMES
+
+STATES = ("proposed", "awaiting_decision", "approved", "scheduled", "in_progress", "deferred", "completed", "rejected", "cancelled")
+OPEN_STATES = STATES[:6]
+PRIORITIES = ("urgent", "high", "medium", "low")
+
+
+def sections(scope: Scope) -> tuple[Section, ...]:
+    orders = queries.orders_at(scope.connection, **scope.range)
+    end = pd.Timestamp(queries.after(scope.end))
+    orders["mode"] = orders["failure_mode"].map(FAILURE_MODE_NAMES).fillna(orders["failure_mode"])
+    orders["risk"] = orders["risk_cost"].astype("float64").round(0)
+    orders["currency"] = orders["site"].map(scope.currency)
+    orders["p30"] = (100 * orders["probability_30d"].astype("float64")).round(1)
+    orders["age"] = [(scope.end - d).days for d in orders["opened_on"]]
+    orders["is_late"] = orders["due_at"] < end
+    return (_orders(scope, orders), _waiting(scope, orders, end=end), _schedule(scope), _done(scope), _moves(scope))
+
+
+def _orders(scope: Scope, orders: pd.DataFrame) -> Section:
+    if orders.empty:
+        return Section("Work orders", NOTHING)
+    is_open = orders[orders["state"].isin(OPEN_STATES)].sort_values(["risk", "order_id"], ascending=[False, True], kind="stable")
+    risk = is_open.groupby("currency")["risk"].sum()
+    figures = (
+        Figure("Open", len(is_open), note=f"at the end of {scope.end}"),
+        Figure("Urgent", int(is_open["is_urgent"].sum()), note="of the open ones"),
+        Figure("Past their due date", int(is_open["is_late"].sum()), note="of the open ones"),
+        *(
+            Figure("Risk of the open ones", float(value), str(currency), "cost if nothing is done for 30 days")
+            for currency, value in risk.items()
+        ),
+        Figure("Closed in the range", len(orders) - len(is_open)),
+    )
+    counts = orders.groupby(["state", "priority"]).size().rename("n").reset_index()
+    counts = counts.sort_values("state", key=lambda s: s.map(STATES.index), kind="stable")
+    matrix = (
+        counts.pivot_table(index="state", columns="priority", values="n", aggfunc="sum").reindex(columns=PRIORITIES).fillna(0).astype(int)
+    )
+    matrix = matrix.reindex([s for s in STATES if s in matrix.index])
+    matrix.insert(0, "total", matrix.sum(axis=1))
+    headings = {
+        "order_id": "order", "machine_id": "machine", "mode": "failure mode", "priority": "priority", "state": "state", "age": "age (days)",
+        "due_at": "due", **scope.risk_columns, "p30": "failure within 30 days (%)",
+    }  # fmt: skip
+    return Section(
+        "Work orders",
+        "Risk, priority and due date are those of the order's latest assessment.",
+        figures,
+        tables(
+            table("Orders by state and priority", matrix.reset_index(), {"state": "state", "total": "total", **{p: p for p in PRIORITIES}}),
+            table("Open orders, highest risk first", is_open, scope.columns(headings)),
+        ),
+        charts(draw.work_orders_by_state(counts)),
+    )
+
+
+def _waiting(scope: Scope, orders: pd.DataFrame, *, end: pd.Timestamp) -> Section:
+    waiting = orders[orders["state"] == "awaiting_decision"].sort_values(["state_since", "order_id"])
+    if waiting.empty:
+        return Section("Waiting for a decision", "No order waits for a decision.")
+    hours = (end - waiting["state_since"]).dt.total_seconds() / 3600
+    waiting = waiting.assign(hours=hours.round(1), confidence=waiting["confidence"].round(2))
+    figures = (Figure("Waiting", len(waiting)), Figure("Longest wait", round(float(hours.max()), 1), "h", f"at the end of {scope.end}"))
+    headings = {
+        "order_id": "order", "title": "title", "priority": "priority", "hours": "waiting (h)", "due_at": "due",
+        **scope.risk_columns, "confidence": "confidence", "reason": "reason",
+    }  # fmt: skip
+    return Section("Waiting for a decision", figures=figures, tables=(table("The longest wait first", waiting, scope.columns(headings)),))
+
+
+def _schedule(scope: Scope) -> Section:
+    planned = queries.schedule(scope.connection, site=scope.site, end=scope.end)
+    left_out = queries.unplanned(scope.connection, site=scope.site, end=scope.end)
+    if planned.empty and left_out.empty:
+        return Section("Schedule", "Nothing is planned.")
+    names = {t.technician_id: t.name for s in scope.sites for t in s.technicians}
+    planned["technician"] = planned["technician_id"].map(names).fillna(planned["technician_id"])
+    planned["hours"] = ((planned["end_at"] - planned["start_at"]).dt.total_seconds() / 3600).round(1)
+    figures = (
+        Figure("Planned", len(planned), "orders"),
+        Figure("Hours planned", float(planned["hours"].sum()), "h"),
+        Figure("In overtime", int(planned["is_overtime"].sum())),
+        Figure("Later than due", int(planned["is_late"].sum())),
+        Figure("Without a place", len(left_out)),
+    )
+    headings = {
+        "technician": "technician", "start_at": "start", "end_at": "end", "order_id": "order", "title": "title", "priority": "priority",
+        "due_at": "due", "is_overtime": "overtime", "is_late": "late",
+    }  # fmt: skip
+    reasons = {
+        "order_id": "order",
+        "title": "title",
+        "priority": "priority",
+        "due_at": "due",
+        "reason": "why",
+        "earliest_alternative": "earliest alternative",
+    }
+    return Section(
+        "Schedule",
+        f"The newest plan up to {scope.end}.",
+        figures,
+        tables(
+            table("Assignments", planned, scope.columns(headings)), table("Without a place in the plan", left_out, scope.columns(reasons))
+        ),
+        charts(draw.gantt(planned)),
+    )
+
+
+def _done(scope: Scope) -> Section:
+    done = queries.completed_work(scope.connection, **scope.range)
+    if done.empty:
+        return Section("Work done", NOTHING)
+    hours = (done["ended_at"] - done["started_at"]).dt.total_seconds() / 3600
+    done = done.assign(hours=hours.round(1), found=done["finding"].map(FAILURE_MODE_NAMES).fillna(done["finding"].str.replace("_", " ")))
+    figures = [
+        Figure("Work done", len(done)),
+        Figure("Mean time to repair", round(float(hours.mean()), 1), "h", f"n = {len(done)}, from the start of the work to its end"),
+        Figure("No fault found", int((done["finding"] == "no_fault_found").sum()), f"of {len(done)}"),
+    ]
+    from_order = done[done["opened_at"].notna()]
+    if len(from_order):
+        lead = (from_order["ended_at"] - from_order["opened_at"]).dt.total_seconds() / 86400
+        figures.append(Figure("Mean time from order to end", round(float(lead.mean()), 1), "days", f"n = {len(from_order)}"))
+    headings = {
+        "machine_id": "machine", "order_id": "order", "started_at": "start", "ended_at": "end", "hours": "hours",
+        "technician": "technician", "found": "finding", "note": "note",
+    }  # fmt: skip
+    return Section("Work done", figures=tuple(figures), tables=(table("In the order in which it ended", done, scope.columns(headings)),))
+
+
+def _moves(scope: Scope) -> Section:
+    moves = queries.decisions_in(scope.connection, **scope.range)
+    if moves.empty:
+        return Section("Decisions and changes", NOTHING)
+    is_reminder = moves["from_state"] == moves["to_state"]
+    moves = moves.assign(state=moves["to_state"].where(~is_reminder, "reminded"), from_state=moves["from_state"].str.replace("_", " "))
+    headings = {"at": "when", "order_id": "order", "from_state": "from", "state": "state", "who": "who", "why": "why"}
+    return Section("Decisions and changes", tables=(table("Every change of state, from the audit log", moves, scope.columns(headings)),))

@@ -1,0 +1,76 @@
+"""The environment that a command works in: data folder, plant, running PostgreSQL, migrated ledger, Dagster instance."""
+
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml.plant import Site
+from resources.home import CHECKOUT, HOME_VARIABLE, PLANT_VARIABLE, Home, plant_folder
+from resources.ledger.ledger import migrate
+from resources.plant import read_plant
+from resources.postgres import URL_VARIABLE, database_url, make_databases, serving
+
+# Nothing calls out: the libraries' own telemetry is off, whoever starts them.
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "GX_ANALYTICS_ENABLED": "false",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "DAGSTER_DISABLE_TELEMETRY": "true",
+}
+
+
+@dataclass(frozen=True)
+class Environment:
+    home: Home
+    plant: Path
+    sites: tuple[Site, ...]
+    server_url: str
+
+
+@contextmanager
+def prepared(*, home: Path | None = None, plant: Path | None = None) -> Iterator[Environment]:
+    """Everything a command needs, also for the processes it starts. Raises HomeError, PlantError, DatabaseError.
+
+    `definitions` must be imported inside only: its partitions begin with the plant's first day.
+    """
+    where = Home(home.expanduser().resolve()) if home else Home.from_environment()
+    plants = plant.expanduser().resolve() if plant else plant_folder()
+    sites = read_plant(plants)
+    where.prepare()
+    with serving(where.folder("pg")) as server_url:
+        make_databases(server_url)
+        migrate(database_url(server_url, "smart_maintenance"))
+        shutil.copyfile(CHECKOUT / "dagster.yaml", where.folder("dagster") / "dagster.yaml")
+        variables = {
+            HOME_VARIABLE: str(where.root),
+            PLANT_VARIABLE: str(plants),
+            URL_VARIABLE: server_url,
+            "DAGSTER_HOME": str(where.folder("dagster")),
+            "DAGSTER_POSTGRES_URL": database_url(server_url, "dagster"),
+            **QUIET,
+        }
+        before = {name: os.environ.get(name) for name in variables}
+        os.environ.update(variables)
+        try:
+            yield Environment(where, plants, sites, server_url)
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+
+def hush() -> None:
+    """Keep known, harmless warnings of the libraries out of a person's terminal."""
+    import dagster as dg
+
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
+    warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", category=FutureWarning)

@@ -1,0 +1,228 @@
+"""The command `maintenance`: what it understands, and how it says what is wrong."""
+
+import json
+import shutil
+import sys
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+
+from cli.environment import Environment, hush, prepared
+from cli.errors import CommandError
+from resources.home import HomeError
+from resources.plant import PlantError, read_plant
+from resources.postgres import DatabaseError
+
+app = typer.Typer(
+    name="maintenance",
+    help="Smart Maintenance: from dropped sensor files to scheduled work orders.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+HomeOption = Annotated[
+    Optional[Path], typer.Option("--home", help="Data folder [default: $SMART_MAINTENANCE_HOME, else .smart-maintenance in the checkout].")
+]
+PlantOption = Annotated[
+    Optional[Path], typer.Option("--plant", help="Folder of plant files, one <site>.yaml each [default: $SMART_MAINTENANCE_PLANT, else the demonstration plant].")
+]
+DayOption = Annotated[Optional[datetime], typer.Option(formats=["%Y-%m-%d"], help="First day (UTC) [default: so that it ends yesterday].")]
+
+DEMO_DAYS = 35
+DEMO_SEED = 7
+
+
+@app.command()
+def demo(home: HomeOption = None) -> None:
+    """Simulate the demonstration plant for 35 days and take it through the whole chain, to work orders and reports."""
+    from cli.simulation import truth_of, write_simulated
+
+    with prepared(home=home) as environment:
+        folder = environment.home.root / "demo"
+        folder.mkdir(exist_ok=True)
+        start = _demo_start(folder / "demo.json")
+        stages = _stages()
+        with stages.stage("simulate the plant", DEMO_DAYS * len(environment.sites)) as advance:
+            files = write_simulated(
+                environment.sites, folder=environment.home.folder("landing"), start=start, days=DEMO_DAYS, seed=DEMO_SEED, advance=advance
+            )
+        truth = truth_of(environment.sites, start=start, days=DEMO_DAYS, seed=DEMO_SEED)
+        truth.to_csv(folder / "truth.csv", index=False)
+        _main_job(environment, stages, files, truth_file=folder / "truth.csv")
+        console.print("\nNext: [bold]make up[/bold] serves the Dagster and MLflow UIs over this data.")
+
+
+@app.command()
+def run(
+    drops: Annotated[Path, typer.Option(help="Folder of drops: <site>/... for each site, or the files themselves where the plant has one site.")],
+    plant: PlantOption = None,
+    home: HomeOption = None,
+) -> None:
+    """Take your own drops through the whole chain: readings, detectors, incidents, predictions, work orders, reports.
+
+    The files are copied into the landing zone; yours stay as they are. What was taken in before is recognised.
+    """
+    with prepared(home=home, plant=plant) as environment:
+        files = _copy_into_landing(drops, environment)
+        _main_job(environment, _stages(), files, truth_file=None)
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="Folder to write to: <site>/... with the drops, and truth.csv.")],
+    plant: PlantOption = None,
+    start: DayOption = None,
+    days: Annotated[int, typer.Option(min=1, max=3650)] = DEMO_DAYS,
+    seed: Annotated[int, typer.Option(help="The same seed writes the same bytes.")] = DEMO_SEED,
+    gzip: Annotated[bool, typer.Option("--gzip", help="Pack the drops.")] = False,
+) -> None:
+    """Write simulated drops of a plant, and the injected faults beside them (truth.csv)."""
+    from cli.simulation import truth_of, write_simulated
+    from resources.home import plant_folder
+
+    sites = read_plant(plant or plant_folder())
+    first = start.date() if start else datetime.now(UTC).date() - timedelta(days=days)
+    out.mkdir(parents=True, exist_ok=True)
+    with _stages().stage("simulate the plant", days * len(sites)) as advance:
+        names = write_simulated(sites, folder=out, start=first, days=days, seed=seed, advance=advance, is_packed=gzip)
+    truth_of(sites, start=first, days=days, seed=seed).to_csv(out / "truth.csv", index=False)
+    console.print(f"{len(names)} drops of {len(sites)} sites, {first} to {first + timedelta(days=days - 1)}, in {out}")
+
+
+@app.command()
+def up(
+    home: HomeOption = None,
+    plant: PlantOption = None,
+    port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
+    mlflow_port: Annotated[int, typer.Option(help="Port of the MLflow UI.")] = 5000,
+) -> None:
+    """Serve the Dagster UI (with its daemon: the sensors run) and the MLflow UI on 127.0.0.1 until Ctrl-C."""
+    from cli.serve import serve
+
+    with prepared(home=home, plant=plant) as environment:
+        serve(environment, dagster_port=port, mlflow_port=mlflow_port, console=console)
+
+
+@app.command()
+def orders(
+    home: HomeOption = None,
+    plant: PlantOption = None,
+    site: Annotated[Optional[str], typer.Option(help="Only this site.")] = None,
+    state: Annotated[Optional[list[str]], typer.Option(help="Only these states; may be given several times.")] = None,
+) -> None:
+    """List work orders: what, why, how likely, until when, and in which state."""
+    from cli.planner import list_orders_table
+
+    with prepared(home=home, plant=plant) as environment:
+        console.print(list_orders_table(environment, site=site, states=state or []))
+
+
+@app.command()
+def decide(
+    order_id: Annotated[str, typer.Argument(help="The work order.")],
+    decision: Annotated[str, typer.Argument(help="approve, reject, defer or cancel.")],
+    operator: Annotated[str, typer.Option(help="Who decides.")],
+    reason: Annotated[str, typer.Option(help="Why.")],
+    until: Annotated[Optional[str], typer.Option(help="Only for defer: an ISO 8601 time with offset.")] = None,
+    request_id: Annotated[str, typer.Option(help="A repeated request with the same id changes nothing.")] = "",
+    home: HomeOption = None,
+    plant: PlantOption = None,
+) -> None:
+    """Decide on a work order and plan its site anew."""
+    from cli.planner import submit
+
+    with prepared(home=home, plant=plant) as environment:
+        hush()
+        console.print(submit(environment, order_id, decision, operator=operator, reason=reason, until=until, request_id=request_id))
+
+
+@app.command()
+def report(
+    start: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="First day (UTC).")],
+    end: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Last day (UTC), inclusive.")],
+    site: Annotated[Optional[str], typer.Option(help="One site; left out: all sites.")] = None,
+    home: HomeOption = None,
+    plant: PlantOption = None,
+) -> None:
+    """Compute the four reports for a range of days and say where they are."""
+    from cli.planner import make_reports
+
+    with prepared(home=home, plant=plant) as environment:
+        for path in make_reports(environment, start=start.date(), end=end.date(), site=site):
+            console.print(str(path), soft_wrap=True)
+
+
+def main() -> None:
+    """Entry point: errors a person can mend are one sentence and exit code 2."""
+    try:
+        app()
+    except (CommandError, HomeError, PlantError, DatabaseError) as error:
+        Console(stderr=True).print(f"[red]error:[/red] {error}", soft_wrap=True, highlight=False)
+        sys.exit(2)
+
+
+def _stages() -> "Stages":  # noqa: F821
+    from cli.process import Stages
+
+    return Stages(console)
+
+
+def _main_job(environment: Environment, stages: "Stages", files: list[str], *, truth_file: Path | None) -> None:  # noqa: F821
+    import pandas as pd
+
+    from cli.launch import launcher
+    from cli.process import MainJob
+    from cli.summary import Outcome, show
+    from resources.lake import LakeResource
+
+    hush()
+    with launcher() as started:
+        job = MainJob(environment, started, stages)
+        remarks = job.run(files)
+        times = ["onset_at", "failure_at", "repaired_at"]
+        truth = pd.read_csv(truth_file, parse_dates=times) if truth_file else None
+        with job.ledger.begin() as connection:
+            lake = LakeResource(root=str(environment.home.folder("lake")))
+            outcome = Outcome.query(connection, environment=environment, lake=lake, truth=truth)
+    show(outcome, environment=environment, seconds=stages.seconds, console=console)
+    for remark in remarks:
+        console.print(f"[yellow]note:[/yellow] {remark}")
+
+
+def _demo_start(kept: Path) -> date:
+    """The demonstration ends yesterday; made again over the same data, it is the same one."""
+    if kept.exists():
+        return date.fromisoformat(json.loads(kept.read_text())["start"])
+    start = datetime.now(UTC).date() - timedelta(days=DEMO_DAYS)
+    kept.write_text(json.dumps({"start": start.isoformat(), "days": DEMO_DAYS, "seed": DEMO_SEED}))
+    return start
+
+
+def _copy_into_landing(drops: Path, environment: Environment) -> list[str]:
+    """Raises CommandError for a folder without drops."""
+    if not drops.is_dir():
+        raise CommandError(f"There is no folder {drops}.")
+    landing = environment.home.folder("landing")
+    names = []
+    for site in environment.sites:
+        source = drops / site.site
+        if not source.is_dir() and len(environment.sites) == 1:
+            source = drops
+        for path in sorted(p for p in source.rglob("*") if p.is_file() and not p.name.startswith(".")) if source.is_dir() else ():
+            target = landing / site.site / path.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, target)
+            names.append(str(target.relative_to(landing)))
+    if not names:
+        wanted = " or ".join(f"{drops / site.site}/" for site in environment.sites)
+        raise CommandError(f"There are no drops in {drops}; put each site's files into {wanted}.")
+    return names
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""The main job, headless: take drops in, train where there is no champion, process every site-day, stage by stage."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+
+import dagster as dg
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from cli.environment import Environment
+from cli.launch import Launcher, chunks
+from ml.plant import Site
+from resources.ledger.intake import days_with_readings, pending_site_days
+from resources.ledger.learning import has_version
+from resources.ledger.ledger import LedgerResource
+from resources.postgres import database_url
+
+FILES_PER_RUN = 10
+DAYS_PER_RUN = 7
+Advance = Callable[[int], None]
+
+
+@dataclass
+class Stages:
+    """Progress bars, and how long each stage took in seconds."""
+
+    console: Console
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Advance]:
+        columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        began = time.monotonic()
+        with Progress(*columns, console=self.console) as progress:
+            task = progress.add_task(name, total=total)
+            yield lambda n: progress.advance(task, n)
+        self.seconds[name] = self.seconds.get(name, 0) + time.monotonic() - began
+
+
+@dataclass(frozen=True)
+class MainJob:
+    """Takes what lies in the landing zone through to work orders and reports."""
+
+    environment: Environment
+    launcher: Launcher
+    stages: Stages
+
+    @property
+    def ledger(self) -> LedgerResource:
+        return LedgerResource(url=database_url(self.environment.server_url, "smart_maintenance"))
+
+    def run(self, files: Sequence[str]) -> list[str]:
+        """Take in the named files, then process; returns sentences about what could not be done."""
+        self._take_in(files)
+        with self.ledger.begin() as connection:
+            pending = {(p.site, p.day) for p in pending_site_days(connection)}
+        return [remark for site in self.environment.sites for remark in self._process(site, {d for s, d in pending if s == site.site})]
+
+    def _take_in(self, files: Sequence[str]) -> None:
+        with self.stages.stage("take drops in", len(files)) as advance:
+            for some in chunks(files, FILES_PER_RUN):
+                self.launcher.run("intake", config=dg.RunConfig(ops={"drops": {"config": {"files": list(some), "max_files": len(some)}}}))
+                advance(len(some))
+
+    def _process(self, site: Site, pending: set[date]) -> Iterator[str]:
+        """First the days to learn from, then a detector, then the days that it scores."""
+        with self.ledger.begin() as connection:
+            days = days_with_readings(connection, site=site.site)
+            is_trained = has_version(connection, site=site.site)
+        due = [day for day in days if day in pending]
+        to_learn_from: list[date] = []
+        if due and not is_trained:
+            needed = site.policy.training.min_healthy_days
+            to_learn_from = days[:needed]
+            if len(days) <= needed:
+                yield f"{site.site}: {len(days)} days of readings; a detector needs {needed} and days to score after them, so nothing was scored."
+        with self.stages.stage(f"{site.site}: first days", len(to_learn_from)) as advance:
+            self._site_days(site, to_learn_from, advance)
+        if to_learn_from and len(days) > len(to_learn_from):
+            with self.stages.stage(f"{site.site}: train detectors", 1) as advance:
+                config = dg.RunConfig(ops={"detector_model": {"config": {"until": to_learn_from[-1].isoformat()}}})
+                self.launcher.run("train_detectors", partition_key=site.site, config=config)
+                advance(1)
+        rest = [day for day in due if day not in to_learn_from]
+        with self.stages.stage(f"{site.site}: process days", len(rest)) as advance:
+            self._site_days(site, rest, advance)
+
+    def _site_days(self, site: Site, days: Sequence[date], advance: Advance) -> None:
+        from assets.partitions import SiteDay, range_tags
+        from jobs.requests import stretches
+
+        for stretch in stretches([SiteDay(day, site.site) for day in days]):
+            for some in chunks(stretch, DAYS_PER_RUN):
+                if len(some) == 1:
+                    self.launcher.run("process_site_day", partition_key=some[0].key)
+                else:
+                    self.launcher.run("process_site_day", tags=range_tags(some))
+                advance(len(some))

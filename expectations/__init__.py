@@ -1,0 +1,1 @@
+"""What must hold: contracts of the stored tables, Great Expectations suites and their runner."""

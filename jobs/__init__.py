@@ -1,0 +1,1 @@
+"""What can be launched: asset jobs, operator jobs, schedules."""

@@ -1,0 +1,41 @@
+"""Asset jobs: take drops in, process a site-day, plan a site-day, train detectors."""
+
+import dagster as dg
+
+SITE_DAY_ASSETS = (
+    "sensor_readings",
+    "sensor_quality",
+    "machine_features",
+    "anomaly_scores",
+    "incidents",
+    "machine_health",
+    "failure_predictions",
+    "work_orders",
+    "maintenance_schedule",
+    "drift_report",
+    "maintenance_reports",
+)
+EXCLUSIVE = "smart_maintenance/exclusive"  # the run queue runs one at a time of each value
+
+intake = dg.define_asset_job(
+    "intake",
+    selection=dg.AssetSelection.assets("drops"),
+    description="Take delivered files in: verdicts per row, segments per site-day, originals to the archive.",
+    tags={EXCLUSIVE: "intake"},
+)
+process_site_day = dg.define_asset_job(
+    "process_site_day",
+    selection=dg.AssetSelection.assets(*SITE_DAY_ASSETS),
+    description="Everything that follows from a site-day's readings: quality, features, scores, incidents, predictions, orders, plan, reports.",
+)
+plan_site_day = dg.define_asset_job(
+    "plan_site_day",
+    selection=dg.AssetSelection.assets("maintenance_schedule", "maintenance_reports"),
+    description="Plan a site's approved work anew and report; asked for after decisions.",
+)
+train_detectors = dg.define_asset_job(
+    "train_detectors",
+    selection=dg.AssetSelection.assets("detector_model"),
+    description="Train a site's detector on its healthy days, compare it with the champion, promote it if the gate passes.",
+)
+ASSET_JOBS = (intake, process_site_day, plan_site_day, train_detectors)

@@ -1,0 +1,75 @@
+"""What the clock starts: reconciling, the close of a site's day, weekly training."""
+
+from collections.abc import Sequence
+from datetime import UTC, timedelta
+
+import dagster as dg
+
+from assets.partitions import SiteDay
+from jobs.requests import is_at_work, pending_requests
+from ml.plant import Site
+from resources.ledger.intake import days_with_readings
+from resources.ledger.ledger import LedgerResource
+
+
+@dg.schedule(
+    name="reconcile",
+    job_name="process_site_day",
+    cron_schedule="*/5 * * * *",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Asks what the new-drop sensor asks, every five minutes: a lost event delays work and never loses it.",
+)
+def reconcile(context: dg.ScheduleEvaluationContext, ledger: LedgerResource) -> list[dg.RunRequest] | dg.SkipReason:
+    if is_at_work(context.instance, "process_site_day"):
+        return dg.SkipReason("Site-days are being processed; what still waits then is asked for next time.")
+    stamp = context.scheduled_execution_time.isoformat()
+    requests = [request.with_replaced_attrs(run_key=f"{request.run_key}:{stamp}") for request in pending_requests(ledger)]
+    return requests or dg.SkipReason("Every segment is merged.")
+
+
+def site_schedules(sites: Sequence[Site]) -> list[dg.ScheduleDefinition]:
+    """The schedules that follow each site's own clock."""
+    return [schedule for site in sites for schedule in (_close_of_day(site), _weekly_training(site))]
+
+
+def _close_of_day(site: Site) -> dg.ScheduleDefinition:
+    @dg.schedule(
+        name=f"close_of_day_{_dagster_name(site)}",
+        job_name="process_site_day",
+        cron_schedule="30 0 * * *",
+        execution_timezone=site.time_zone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"After midnight in {site.time_zone}: the last finished UTC day of {site.name} once more, now that it is whole.",
+    )
+    def close_of_day(context: dg.ScheduleEvaluationContext, ledger: LedgerResource) -> dg.RunRequest | dg.SkipReason:
+        finished = context.scheduled_execution_time.astimezone(UTC).date() - timedelta(days=1)
+        with ledger.begin() as connection:
+            if finished not in days_with_readings(connection, site=site.site):
+                return dg.SkipReason(f"{site.site} delivered nothing for {finished}.")
+        return dg.RunRequest(partition_key=SiteDay(finished, site.site).key)
+
+    return close_of_day
+
+
+def _weekly_training(site: Site) -> dg.ScheduleDefinition:
+    @dg.schedule(
+        name=f"weekly_training_{_dagster_name(site)}",
+        job_name="train_detectors",
+        cron_schedule="0 3 * * 0",
+        execution_timezone=site.time_zone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Sundays at 3 in {site.time_zone}: a challenger for the detector of {site.name}, trained on its latest healthy days.",
+    )
+    def weekly_training(context: dg.ScheduleEvaluationContext, ledger: LedgerResource) -> dg.RunRequest | dg.SkipReason:
+        with ledger.begin() as connection:
+            days = days_with_readings(connection, site=site.site)
+        needed = site.policy.training.min_healthy_days
+        if len(days) < needed:
+            return dg.SkipReason(f"{site.site} has {len(days)} days of readings; training needs {needed}.")
+        return dg.RunRequest(partition_key=site.site)
+
+    return weekly_training
+
+
+def _dagster_name(site: Site) -> str:
+    return site.site.replace("-", "_")

@@ -1,0 +1,1 @@
+"""Anomaly detectors: members, their fusion and the fleet of one site."""

@@ -1,0 +1,94 @@
+"""Statistics become tail probabilities on held-out healthy windows, and the members' probabilities become one score.
+
+p       share of healthy windows at least as extreme: empirical up to the 90th percentile of the held-out windows,
+        beyond it a generalised Pareto tail, so that p can be far below one over the number of windows
+fused   the members' p by the Cauchy combination (Liu and Xie 2020), calibrated once more on the held-out windows:
+        members that agree by nature do not count twice
+score   clip(-log10(p) / 6, 0, 1): 0.606 is one healthy window in 4320, a machine-month of 10-minute windows
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+TAIL_SHARE = 0.1
+SCORE_DECADES = 6.0
+MIN_P = 1e-30
+# below 0 a tail would end, and the first value beyond the end would be impossible rather than rare
+SHAPE_RANGE = (0.0, 0.5)
+_BODY = np.linspace(0.0, 1.0 - TAIL_SHARE, 91)
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The healthy distribution of one statistic: quantiles of the body, then a generalised Pareto tail above the last one."""
+
+    body: Floats
+    shape: float
+    scale: float
+
+    def p(self, statistic: Floats) -> Floats:
+        """Probability that a healthy window is at least this extreme; NaN stays NaN."""
+        below = 1.0 - np.interp(statistic, self.body, _BODY)
+        excess = np.maximum(statistic - self.body[-1], 0.0) / self.scale
+        with np.errstate(over="ignore"):
+            survival = np.exp(-excess) if self.shape < 1e-6 else (1.0 + self.shape * excess) ** (-1.0 / self.shape)
+        return np.asarray(np.maximum(np.where(excess > 0, TAIL_SHARE * survival, below), MIN_P), dtype=np.float64)
+
+
+def tail_excesses(statistic: Floats) -> Floats:
+    """What the most extreme tenth exceeds the 90th percentile by, ascending."""
+    threshold = np.quantile(statistic, 1.0 - TAIL_SHARE)
+    return np.sort(statistic[statistic > threshold]) - threshold
+
+
+def pareto_shape(excesses: Floats) -> float:
+    """Shape of a generalised Pareto by probability-weighted moments (Hosking and Wallis 1987), xi > 0 is heavy; kept in SHAPE_RANGE.
+
+    `excesses` ascending. Below 10 values, or without spread, the shape cannot be told and 0 (exponential) is returned.
+    """
+    n = len(excesses)
+    if n < 10:
+        return 0.0
+    a0 = float(excesses.mean())
+    a1 = float((excesses * (1.0 - (np.arange(1, n + 1) - 0.35) / n)).mean())
+    if a0 <= 2 * a1:
+        return SHAPE_RANGE[0]
+    return float(np.clip(2.0 - a0 / (a0 - 2.0 * a1), *SHAPE_RANGE))
+
+
+def pooled_shape(statistics: Sequence[Floats]) -> float:
+    """One shape for all machines of a site: a machine's own few days cannot tell it, the scale they can."""
+    relative = [e / e.mean() for e in map(tail_excesses, statistics) if len(e) and e.mean() > 0]
+    return pareto_shape(np.sort(np.concatenate(relative))) if relative else 0.0
+
+
+def fit_tail(statistic: Floats, *, shape: float) -> Tail:
+    """From held-out healthy windows; `shape` from `pooled_shape` or `pareto_shape`. Raises ValueError without windows."""
+    if not len(statistic):
+        raise ValueError("no held-out windows to calibrate on; hold out healthy days")
+    excesses = tail_excesses(statistic)
+    mean = float(excesses.mean()) if len(excesses) else 0.0
+    body = np.quantile(statistic, _BODY)
+    # a statistic without spread above its threshold still needs a finite scale
+    scale = max(mean * (1.0 - shape), 1e-6 * max(abs(float(body[-1])), 1e-6))
+    return Tail(body=body, shape=shape, scale=scale)
+
+
+def combined_surprise(p: Floats) -> Floats:
+    """-log10 of the Cauchy combination over the members; p is (n, members), NaN where a member cannot score."""
+    bounded = np.clip(p, MIN_P, 0.99)
+    # tan((1/2 - p) pi) loses its digits below 1e-10, where it equals 1 / (p pi)
+    transformed = np.where(bounded < 1e-10, 1.0 / (bounded * np.pi), np.tan((0.5 - bounded) * np.pi))
+    mean = np.nanmean(transformed, axis=1)
+    together = np.where(mean > 1e10, 1.0 / (np.maximum(mean, 1.0) * np.pi), 0.5 - np.arctan(mean) / np.pi)
+    return np.asarray(-np.log10(np.maximum(together, MIN_P)), dtype=np.float64)
+
+
+def score_of(p: Floats) -> Floats:
+    """0 (ordinary) to 1 (one healthy window in a million, or rarer)."""
+    return np.asarray(np.clip(-np.log10(p) / SCORE_DECADES, 0.0, 1.0), dtype=np.float64)

@@ -1,0 +1,357 @@
+"""The plant as values: sites, machines, sensors, technicians, parts, drop formats and policies.
+
+These are the words everything else is computed with. Reading them from YAML files, and saying which file and
+field is wrong, is the work of `resources.plant`.
+"""
+
+from datetime import date, time
+from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+SensorType = Literal[
+    "temperature", "vibration", "pressure", "current", "flow", "voltage", "rotation_speed", "level", "power", "other"
+]
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+Criticality = Literal["low", "medium", "high", "critical"]
+
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}$")]
+SiteId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_\-]{0,39}$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Value(BaseModel):
+    """Immutable, and strict about names: a misspelt field is an error, never silently ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Band(_Value):
+    """A lower and an upper bound in the sensor's unit; either side may be open."""
+
+    low: float | None = None
+    high: float | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low is not None and self.high is not None and self.low >= self.high:
+            raise ValueError(f"low ({self.low}) must be below high ({self.high})")
+        return self
+
+
+class Sensor(_Value):
+    """A measured quantity on a machine."""
+
+    sensor_id: Identifier
+    type: SensorType
+    unit: str = Field(min_length=1)
+    interval_s: float = Field(default=60, gt=0, description="seconds between two readings")
+    source_name: str | None = Field(
+        default=None, description="name of the sensor in the drops (long) or of its column (wide); the sensor_id if left out"
+    )
+    physical: Band = Field(default=Band(), description="what the sensor can measure; a reading outside is refused")
+    alarm: Band = Field(default=Band(), description="alarm limits")
+    trip: Band = Field(default=Band(), description="trip limits: the machine must stop; a failure, for prognosis")
+
+    @property
+    def name_in_drops(self) -> str:
+        return self.source_name if self.source_name is not None else self.sensor_id
+
+    @model_validator(mode="after")
+    def _nested(self) -> Self:
+        for inner, outer, words in (
+            (self.alarm, self.trip, "alarm within trip"),
+            (self.trip, self.physical, "trip within physical"),
+            (self.alarm, self.physical, "alarm within physical"),
+        ):
+            if inner.low is not None and outer.low is not None and inner.low < outer.low:
+                raise ValueError(f"limits must be nested ({words}): low {inner.low} is below {outer.low}")
+            if inner.high is not None and outer.high is not None and inner.high > outer.high:
+                raise ValueError(f"limits must be nested ({words}): high {inner.high} is above {outer.high}")
+        return self
+
+
+class RunningWhen(_Value):
+    """The machine runs while this sensor reads above a value."""
+
+    sensor_id: Identifier
+    above: float
+
+
+class Machine(_Value):
+    machine_id: Identifier
+    name: str | None = None
+    machine_class: str = Field(min_length=1, description="pump, motor, compressor, fan, ...")
+    area: str = "main"
+    criticality: Criticality = "medium"
+    downtime_cost_per_hour: float = Field(default=500, ge=0, description="in the site's currency")
+    source_name: str | None = Field(default=None, description="the machine's name in wide drops that have a machine column")
+    running_when: RunningWhen | None = Field(default=None, description="without it the machine is taken to run always")
+    sensors: tuple[Sensor, ...] = Field(min_length=1)
+
+    @property
+    def name_in_drops(self) -> str:
+        return self.source_name if self.source_name is not None else self.machine_id
+
+    @model_validator(mode="after")
+    def _own_running_sensor(self) -> Self:
+        if self.running_when and self.running_when.sensor_id not in {s.sensor_id for s in self.sensors}:
+            raise ValueError(f"running_when names {self.running_when.sensor_id}, which is no sensor of {self.machine_id}")
+        return self
+
+
+class DropColumns(_Value):
+    """Names of the columns in the site's drops."""
+
+    timestamp: str = "timestamp"
+    sensor_id: str = "sensor_id"
+    value: str = "value"
+    quality: str | None = None
+    unit: str | None = None
+    machine: str | None = Field(default=None, description="wide drops only: the column that names the machine")
+
+
+class DropFormat(_Value):
+    """How the site's drops are written. Files that end in .gz are unpacked."""
+
+    kind: Literal["csv", "jsonl", "parquet"] = "csv"
+    layout: Literal["long", "wide"] = "long"
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
+    columns: DropColumns = DropColumns()
+    timestamp_format: str = Field(default="iso", description="iso, epoch_s, epoch_ms, or a strptime pattern")
+    time_zone: str = Field(default="UTC", description="of timestamps without an offset: UTC, site, or an IANA name")
+    bad_quality: tuple[str, ...] = Field(default=("bad", "Bad", "BAD"), description="values of the quality column that are refused")
+    clock_tolerance_s: float = Field(default=300, ge=0, description="how far a timestamp may lie in the future")
+
+
+class Shift(_Value):
+    """Working hours in the site's time zone. An end not after its start is on the next day."""
+
+    days: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri")
+    start: time
+    end: time
+
+    @field_validator("start", "end", mode="before")
+    @classmethod
+    def _quoted(cls, value: object) -> object:
+        if isinstance(value, int | float):  # YAML 1.1 reads 14:00 as the number 840
+            raise ValueError('write a time in quotes, such as "14:00"')
+        return value
+
+
+class Technician(_Value):
+    technician_id: Identifier
+    name: str
+    skills: tuple[str, ...] = Field(min_length=1)
+    shifts: tuple[Shift, ...] = Field(min_length=1)
+    absent_on: tuple[date, ...] = ()
+    hourly_rate: float = Field(default=60, ge=0)
+
+
+class Part(_Value):
+    part_id: Identifier
+    name: str
+    in_stock: int = Field(default=0, ge=0)
+    lead_time_days: int = Field(default=7, ge=0)
+
+
+class RepairPlan(_Value):
+    """What it takes to put a failure mode right."""
+
+    skills: tuple[str, ...] = Field(min_length=1, description="the technician must have ALL of them")
+    duration_h: float = Field(gt=0)
+    parts: tuple[str, ...] = ()
+    actions: tuple[str, ...] = Field(min_length=1)
+    unplanned_downtime_h: float = Field(default=12, gt=0, description="outage expected when the failure is not prevented")
+
+
+class DetectionPolicy(_Value):
+    """Thresholds on the score in [0, 1]; delays in windows."""
+
+    on_threshold: Share = Field(default=0.62, description="an incident opens at or above this score")
+    off_threshold: Share = Field(default=0.45, description="and closes below this one")
+    on_delay_windows: int = Field(default=3, ge=1)
+    off_delay_windows: int = Field(default=6, ge=1)
+    merge_gap_windows: int = Field(default=36, ge=0, description="runs nearer than this are one incident")
+    look_back_days: int = Field(default=7, ge=1, le=30)
+    settle_windows: int = Field(default=3, ge=0, description="windows after a start that are not scored")
+
+    @model_validator(mode="after")
+    def _hysteresis(self) -> Self:
+        if self.off_threshold > self.on_threshold:
+            raise ValueError("off_threshold must not exceed on_threshold")
+        return self
+
+
+class VerdictPolicy(_Value):
+    """Thresholds of the evidence rules, what each failed rule takes off the confidence, and the verdict's bands."""
+
+    base_confidence: Share = 0.9
+    credible_from: Share = Field(default=0.7, description="confidence at or above: credible")
+    investigate_from: Share = Field(default=0.4, description="confidence at or above: investigate; below: false_positive_suspected")
+    min_members_agreeing: int = Field(default=2, ge=1)
+    min_peak_score: Share = 0.7
+    min_duration_windows: int = Field(default=6, ge=1)
+    min_sensors_moved: int = Field(default=1, ge=1)
+    worst_grade_allowed: Literal["A", "B", "C"] = "C"
+    max_false_alarms_30d: int = Field(default=3, ge=0)
+    max_site_share: Share = Field(default=0.6, description="share of the site's machines anomalous at the same time")
+    adjustments: dict[str, float] = Field(
+        default={
+            "members_agree": -0.2,
+            "peak_is_high": -0.15,
+            "lasts_long_enough": -0.2,
+            "sensors_are_trustworthy": -0.35,
+            "sensors_moved": -0.2,
+            "machine_was_running": -0.4,
+            "machine_was_not_in_maintenance": -0.6,
+            "machine_rarely_cries_wolf": -0.15,
+            "site_did_not_move_at_once": -0.3,
+        },
+        description="expectation name -> what its failure adds to the confidence",
+    )
+
+
+class ApprovalPolicy(_Value):
+    auto_approve_probability: Share = Field(default=0.7, description="of failure within urgent_within_days")
+    auto_approve_confidence: Share = Field(default=0.85, description="of the incident's verdict")
+    urgent_within_days: int = Field(default=7, ge=1)
+    propose_probability: Share = Field(default=0.3, description="of failure within 30 days, from which work is proposed")
+    propose_confidence: Share = Field(default=0.7, description="an incident this credible is worth an inspection in any case")
+    remind_after_h: float = Field(default=24, gt=0)
+    escalate_after_h: float = Field(default=72, gt=0)
+
+
+class PrognosisPolicy(_Value):
+    """When a machine's time to failure is asked for, and from how much of its past."""
+
+    history_days: int = Field(default=10, ge=2, le=30)
+    horizon_days: int = Field(default=30, ge=7, le=90)
+    health_below: float = Field(default=60, ge=0, le=100, description="asked for at a health below this")
+    health_drop: float = Field(default=20, gt=0, le=100, description="or after a fall this deep within three days")
+    budget_s: float = Field(default=60, gt=0, description="per site-day; fits beyond it fall back to a linear trend")
+
+
+class PlanningPolicy(_Value):
+    horizon_days: int = Field(default=14, ge=1, le=60)
+    slot_minutes: int = Field(default=30, ge=5, le=120)
+    overtime_for_urgent: bool = True
+    overtime_response_h: float = Field(default=4, ge=0, description="time to get a called-out technician on site")
+
+
+class TrainingPolicy(_Value):
+    min_healthy_days: int = Field(default=14, ge=2)
+    max_days: int = Field(default=60, ge=2)
+    held_out_share: float = Field(default=0.3, gt=0, lt=0.9, description="of the healthy days, latest first: calibration and comparison")
+    false_alarms_per_machine_month: float = Field(default=1, gt=0)
+    seed: int = 7
+
+
+class Policy(_Value):
+    detection: DetectionPolicy = DetectionPolicy()
+    verdict: VerdictPolicy = VerdictPolicy()
+    approval: ApprovalPolicy = ApprovalPolicy()
+    prognosis: PrognosisPolicy = PrognosisPolicy()
+    planning: PlanningPolicy = PlanningPolicy()
+    training: TrainingPolicy = TrainingPolicy()
+
+
+# Failure modes by their ISO 14224 codes (annex B): the work each calls for where the plant file says nothing else.
+DEFAULT_REPAIRS: dict[str, RepairPlan] = {
+    "VIB": RepairPlan(
+        skills=("mechanical",), duration_h=4, actions=("Check alignment and lubrication", "Replace the bearing"), unplanned_downtime_h=16
+    ),
+    "OHE": RepairPlan(skills=("mechanical",), duration_h=3, actions=("Check cooling and lubrication", "Clean heat exchanger surfaces")),
+    "ELP": RepairPlan(skills=("mechanical",), duration_h=3, actions=("Inspect seals and flanges", "Replace the shaft seal")),
+    "PLU": RepairPlan(skills=("mechanical",), duration_h=2, actions=("Clean or replace the filter", "Check the differential pressure"), unplanned_downtime_h=6),
+    "AIR": RepairPlan(skills=("instrumentation",), duration_h=1, actions=("Compare with a reference instrument", "Recalibrate or replace the sensor"), unplanned_downtime_h=2),
+    "ELE": RepairPlan(skills=("electrical",), duration_h=3, actions=("Measure insulation and phase currents", "Check the supply")),
+    "PDE": RepairPlan(skills=("mechanical",), duration_h=2, actions=("Inspect the machine", "Compare with its operating point")),
+}
+FAILURE_MODE_NAMES: dict[str, str] = {
+    "VIB": "vibration (bearing wear)",
+    "OHE": "overheating",
+    "ELP": "external leakage of process medium (seal leak)",
+    "PLU": "plugged or choked (clogged filter)",
+    "AIR": "abnormal instrument reading (sensor fault)",
+    "ELE": "electrical failure",
+    "PDE": "parameter deviation",
+}
+
+
+def _demand_zone(name: str, field: str) -> None:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"{field}: unknown time zone {name!r}") from error
+
+
+class Site(_Value):
+    """Everything known about one site; the content of one plant file."""
+
+    site: SiteId
+    name: str
+    time_zone: str = "UTC"
+    country: str | None = Field(default=None, description="ISO 3166 code, for public holidays")
+    subdivision: str | None = None
+    currency: str = "EUR"
+    first_day: date = Field(description="readings before this day are refused; the first partition")
+    window_minutes: int = Field(default=10, ge=1, le=1440, description="must divide a day")
+    drops: DropFormat = DropFormat()
+    machines: tuple[Machine, ...] = Field(min_length=1)
+    technicians: tuple[Technician, ...] = ()
+    parts: tuple[Part, ...] = ()
+    repairs: dict[str, RepairPlan] = Field(default={}, description="failure mode -> work; overrides the defaults")
+    policy: Policy = Policy()
+
+    @property
+    def sensors(self) -> tuple[Sensor, ...]:
+        return tuple(s for m in self.machines for s in m.sensors)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.time_zone)
+
+    @property
+    def drop_zone(self) -> ZoneInfo:
+        """Time zone of drop timestamps that carry no offset."""
+        return self.zone if self.drops.time_zone == "site" else ZoneInfo(self.drops.time_zone)
+
+    def machine(self, machine_id: str) -> Machine:
+        """Raises KeyError for an unknown machine."""
+        for machine in self.machines:
+            if machine.machine_id == machine_id:
+                return machine
+        raise KeyError(machine_id)
+
+    def repair(self, failure_mode: str) -> RepairPlan:
+        return self.repairs.get(failure_mode) or DEFAULT_REPAIRS[failure_mode]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for zone, field in ((self.time_zone, "time_zone"), (self.drops.time_zone, "drops.time_zone")):
+            if zone != "site":
+                _demand_zone(zone, field)
+        if 1440 % self.window_minutes:
+            raise ValueError(f"window_minutes: {self.window_minutes} does not divide a day")
+        for words, ids in (
+            ("machine_id", [m.machine_id for m in self.machines]),
+            ("sensor_id", [s.sensor_id for s in self.sensors]),
+            ("technician_id", [t.technician_id for t in self.technicians]),
+            ("part_id", [p.part_id for p in self.parts]),
+        ):
+            twice = sorted({i for i in ids if ids.count(i) > 1})
+            if twice:
+                raise ValueError(f"{words} used twice: {', '.join(twice)}")
+        known_parts = {p.part_id for p in self.parts}
+        for mode, repair in self.repairs.items():
+            if mode not in FAILURE_MODE_NAMES:
+                raise ValueError(f"repairs: unknown failure mode {mode!r}; known: {', '.join(FAILURE_MODE_NAMES)}")
+            missing = sorted(set(repair.parts) - known_parts)
+            if missing:
+                raise ValueError(f"repairs.{mode}.parts: not among the site's parts: {', '.join(missing)}")
+        if self.drops.layout == "long" and self.drops.columns.machine:
+            raise ValueError("drops.columns.machine: only wide drops have a machine column")
+        return self

@@ -1,0 +1,1 @@
+"""Where things are stored: connections, folders, drivers. The only place that knows hosts and paths."""

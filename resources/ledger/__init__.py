@@ -1,0 +1,1 @@
+"""The ledger: everything small that people act on or that must be transactional, in PostgreSQL."""

@@ -1,0 +1,354 @@
+"""The ledger's tables, as SQLAlchemy Core declares them; migrations make them, `Ledger` writes them.
+
+Times are timestamptz, days are UTC days. What a site-day computes is replaced per (site, day) in one transaction,
+so that any site-day can be processed again, in any order.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+TIME = DateTime(timezone=True)
+
+drops = Table(
+    "drops",
+    metadata,
+    Column("drop_id", Text, primary_key=True, comment="first 16 hex digits of the sha256 of the delivered bytes"),
+    Column("drop_seq", Integer, nullable=False, unique=True, comment="order of intake, without gaps; the latest drop wins"),
+    Column("sha256", Text, nullable=False, unique=True),
+    Column("site", Text, nullable=False),
+    Column("file_name", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("received_at", TIME, nullable=False, comment="modification time of the delivered file"),
+    Column("taken_in_at", TIME, nullable=False),
+    Column("state", Text, nullable=False, comment="accepted, or refused as a whole"),
+    Column("refused_because", Text),
+    Column("rows_in", BigInteger, nullable=False),
+    Column("rows_accepted", BigInteger, nullable=False),
+    Column("rows_duplicate", BigInteger, nullable=False),
+    Column("rows_quarantined", BigInteger, nullable=False),
+    Column("kept_as", Text, nullable=False, comment="where the untouched original lies, relative to the data folder"),
+    Column("run_id", Text, nullable=False),
+    CheckConstraint("rows_in = rows_accepted + rows_duplicate + rows_quarantined", name="rows_add_up"),
+    CheckConstraint("state in ('accepted', 'refused')", name="state"),
+    Index(None, "site", "received_at"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("delivery_id", BigInteger, Identity(), primary_key=True),
+    Column("drop_id", Text, ForeignKey("drops.drop_id"), nullable=False, index=True),
+    Column("site", Text, nullable=False),
+    Column("file_name", Text, nullable=False),
+    Column("delivered_at", TIME, nullable=False),
+    Column("is_duplicate", Boolean, nullable=False, comment="these bytes had been taken in before"),
+    UniqueConstraint("drop_id", "file_name", "delivered_at"),
+)
+
+segments = Table(
+    "segments",
+    metadata,
+    Column("drop_id", Text, ForeignKey("drops.drop_id"), primary_key=True),
+    Column("site", Text, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("rows", BigInteger, nullable=False),
+    Column("first_at", TIME, nullable=False),
+    Column("last_at", TIME, nullable=False),
+    Column("merged_at", TIME, comment="null until it is part of sensor_readings"),
+    Index("ix_segments_unmerged", "site", "day", postgresql_where=text("merged_at is null")),
+    Index(None, "site", "day"),
+)
+
+quarantine_counts = Table(
+    "quarantine_counts",
+    metadata,
+    Column("count_id", BigInteger, Identity(), primary_key=True),
+    Column("drop_id", Text, ForeignKey("drops.drop_id"), nullable=False, index=True),
+    Column("site", Text, nullable=False),
+    Column("day", Date, comment="null where the timestamp is not known"),
+    Column("sensor_id", Text, comment="null where the sensor is not known"),
+    Column("reason", Text, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Index(None, "site", "day"),
+)
+
+validations = Table(
+    "validations",
+    metadata,
+    Column("site", Text, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("suite", Text, primary_key=True),
+    Column("is_success", Boolean, nullable=False),
+    Column("n_rows", Integer, nullable=False),
+    Column("n_failed", Integer, nullable=False, comment="expectations that failed, of any severity"),
+    Column("results", JSONB, nullable=False),
+    Column("run_id", Text, nullable=False),
+)
+
+detector_versions = Table(
+    "detector_versions",
+    metadata,
+    Column("site", Text, primary_key=True),
+    Column("version", Integer, primary_key=True, comment="version of the site's registered model in MLflow"),
+    Column("mlflow_run_id", Text, nullable=False),
+    Column("artifact_sha256", Text, nullable=False, comment="an artifact with any other hash is refused"),
+    Column("data_sha256", Text, nullable=False),
+    Column("data_start", Date, nullable=False),
+    Column("data_end", Date, nullable=False, comment="the last day it has seen, inclusive"),
+    Column("metrics", JSONB, nullable=False),
+    Column("trained_at", TIME, nullable=False),
+)
+
+promotions = Table(
+    "promotions",
+    metadata,
+    Column("promotion_id", BigInteger, Identity(), primary_key=True),
+    Column("site", Text, nullable=False, index=True),
+    Column("from_version", Integer),
+    Column("to_version", Integer, nullable=False),
+    Column("is_promoted", Boolean, nullable=False, comment="false: the gate refused the challenger"),
+    Column("at", TIME, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("comparison", JSONB, nullable=False),
+)
+
+drift_findings = Table(
+    "drift_findings",
+    metadata,
+    Column("site", Text, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("sensor_id", Text, primary_key=True),
+    Column("machine_id", Text, nullable=False),
+    Column("ks", Double, nullable=False),
+    Column("ks_p", Double, nullable=False),
+    Column("psi", Double, nullable=False),
+    Column("n", Integer, nullable=False),
+    Column("is_drifted", Boolean, nullable=False),
+    Column("model_version", Integer, nullable=False),
+)
+
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("incident_id", Text, primary_key=True, comment="machine and onset: a re-run finds the same incident"),
+    Column("site", Text, nullable=False),
+    Column("machine_id", Text, nullable=False),
+    Column("onset_at", TIME, nullable=False),
+    Column("label", Text, comment="what people found: confirmed or false_alarm; null while nobody said"),
+    UniqueConstraint("machine_id", "onset_at"),
+    Index(None, "site", "onset_at"),
+)
+
+incident_assessments = Table(
+    "incident_assessments",
+    metadata,
+    Column("incident_id", Text, ForeignKey("incidents.incident_id"), primary_key=True),
+    Column("day", Date, primary_key=True, comment="what was known of the incident at the end of this day"),
+    Column("site", Text, nullable=False),
+    Column("last_window_at", TIME, nullable=False),
+    Column("ended_at", TIME, comment="null while it goes on"),
+    Column("n_windows", Integer, nullable=False),
+    Column("duration_s", Double, nullable=False),
+    Column("peak_score", Double, nullable=False),
+    Column("mean_score", Double, nullable=False),
+    Column("n_members_agreeing", Integer, nullable=False),
+    Column("n_sensors_moved", Integer, nullable=False),
+    Column("top_sensor_id", Text, nullable=False),
+    Column("direction", Integer, nullable=False),
+    Column("failure_mode", Text, nullable=False),
+    Column("moved_sensors", JSONB, nullable=False),
+    Column("evidence", JSONB, nullable=False),
+    Column("confidence_before", Double, nullable=False),
+    Column("confidence", Double, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("failed", JSONB, nullable=False),
+    Column("reasons", JSONB, nullable=False),
+    Column("model_version", Integer, nullable=False),
+    CheckConstraint("verdict in ('credible', 'investigate', 'false_positive_suspected')", name="verdict"),
+    Index(None, "site", "day"),
+)
+
+machine_health = Table(
+    "machine_health",
+    metadata,
+    Column("site", Text, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("machine_id", Text, primary_key=True),
+    Column("health", Double, nullable=False),
+    Column("score_part", Double, nullable=False),
+    Column("limit_part", Double, nullable=False),
+    Column("incident_part", Double, nullable=False),
+    Column("explanation", Text, nullable=False),
+    CheckConstraint("health between 0 and 100", name="range"),
+)
+
+predictions = Table(
+    "predictions",
+    metadata,
+    Column("site", Text, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("machine_id", Text, primary_key=True),
+    Column("failure_mode", Text, primary_key=True),
+    Column("as_of", TIME, nullable=False),
+    Column("probability_7d", Double, nullable=False),
+    Column("probability_30d", Double, nullable=False),
+    Column("ttf_p10_days", Double, comment="null: not within the horizon"),
+    Column("ttf_p50_days", Double),
+    Column("ttf_p90_days", Double),
+    Column("leading_sensor_id", Text),
+    Column("limit_kind", Text),
+    Column("limit_side", Text),
+    Column("limit_value", Double),
+    Column("method", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("incident_ids", JSONB, nullable=False, comment="the incidents it was asked for; empty: falling health"),
+    CheckConstraint("probability_7d between 0 and 1 and probability_30d between probability_7d and 1", name="probabilities"),
+)
+
+OPEN_STATES = ("proposed", "awaiting_decision", "approved", "scheduled", "in_progress", "deferred")
+_OPEN = "state in (" + ", ".join(f"'{s}'" for s in OPEN_STATES) + ")"
+
+work_orders = Table(
+    "work_orders",
+    metadata,
+    Column("order_id", Text, primary_key=True),
+    Column("site", Text, nullable=False),
+    Column("machine_id", Text, nullable=False),
+    Column("failure_mode", Text, nullable=False),
+    Column("opened_on", Date, nullable=False),
+    Column("assessed_on", Date, nullable=False, comment="the latest day whose findings these figures rest on"),
+    Column("state", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("priority", Text, nullable=False),
+    Column("is_urgent", Boolean, nullable=False),
+    Column("risk_cost", Double, nullable=False, comment="in the site's currency"),
+    Column("probability_7d", Double, comment="null: nothing was predicted"),
+    Column("probability_30d", Double),
+    Column("confidence", Double, nullable=False),
+    Column("due_at", TIME, nullable=False),
+    Column("actions", JSONB, nullable=False),
+    Column("skills", JSONB, nullable=False),
+    Column("parts", JSONB, nullable=False),
+    Column("duration_h", Double, nullable=False),
+    Column("deferred_until", TIME),
+    Index("uq_work_orders_one_open", "machine_id", "failure_mode", unique=True, postgresql_where=text(_OPEN)),
+    Index(None, "site", "opened_on"),
+)
+
+work_order_incidents = Table(
+    "work_order_incidents",
+    metadata,
+    Column("incident_id", Text, ForeignKey("incidents.incident_id"), primary_key=True),
+    Column("order_id", Text, ForeignKey("work_orders.order_id"), nullable=False, index=True),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("request_id", Text, primary_key=True, comment="a repeated request changes nothing"),
+    Column("order_id", Text, ForeignKey("work_orders.order_id"), nullable=False, index=True),
+    Column("site", Text, nullable=False),
+    Column("decision", Text, nullable=False),
+    Column("operator", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("defer_until", TIME),
+    Column("decided_at", TIME, nullable=False),
+    CheckConstraint("decision in ('approve', 'reject', 'defer', 'cancel')", name="decision"),
+)
+
+work_order_events = Table(
+    "work_order_events",
+    metadata,
+    Column("event_id", BigInteger, Identity(), primary_key=True),
+    Column("order_id", Text, ForeignKey("work_orders.order_id"), nullable=False, index=True),
+    Column("from_state", Text, comment="null: the order was opened"),
+    Column("to_state", Text, nullable=False),
+    Column("at", TIME, nullable=False, comment="when it took effect; for a processed site-day, the end of what it had read"),
+    Column("recorded_at", TIME, nullable=False, server_default=text("clock_timestamp()")),
+    Column("who", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("request_id", Text, ForeignKey("decisions.request_id"), unique=True),
+)
+
+plans = Table(
+    "plans",
+    metadata,
+    Column("site", Text, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("start_at", TIME, nullable=False, comment="nothing is planned before"),
+    Column("n_orders", Integer, nullable=False),
+    Column("n_planned", Integer, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("objective", Double, nullable=False),
+    Column("gap", Double, nullable=False),
+)
+
+assignments = Table(
+    "assignments",
+    metadata,
+    Column("site", Text, primary_key=True),
+    Column("day", Date, primary_key=True, comment="the plan it belongs to"),
+    Column("order_id", Text, ForeignKey("work_orders.order_id"), primary_key=True),
+    Column("technician_id", Text, nullable=False),
+    Column("start_at", TIME, nullable=False),
+    Column("end_at", TIME, nullable=False),
+    Column("is_overtime", Boolean, nullable=False),
+    Column("is_late", Boolean, nullable=False),
+    CheckConstraint("end_at > start_at", name="positive_duration"),
+)
+
+unplanned_orders = Table(
+    "unplanned_orders",
+    metadata,
+    Column("site", Text, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("order_id", Text, ForeignKey("work_orders.order_id"), primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("earliest_alternative", TIME),
+)
+
+maintenance_log = Table(
+    "maintenance_log",
+    metadata,
+    Column("log_id", BigInteger, Identity(), primary_key=True),
+    Column("request_id", Text, nullable=False, unique=True),
+    Column("order_id", Text, ForeignKey("work_orders.order_id"), index=True),
+    Column("site", Text, nullable=False),
+    Column("machine_id", Text, nullable=False),
+    Column("started_at", TIME, nullable=False),
+    Column("ended_at", TIME, nullable=False),
+    Column("technician", Text, nullable=False),
+    Column("finding", Text, nullable=False, comment="an ISO 14224 failure mode, or no_fault_found"),
+    Column("note", Text, nullable=False),
+    CheckConstraint("ended_at >= started_at", name="in_order"),
+    Index(None, "site", "machine_id", "started_at"),
+)

@@ -1,0 +1,53 @@
+"""The learning sensors: a first detector as soon as there are enough days, and a new champion put to work at once."""
+
+from datetime import timedelta
+
+import dagster as dg
+
+from assets.partitions import LOOK_BACK_DAYS, SiteDay
+from jobs.requests import run_requests
+from resources.ledger.intake import days_with_readings
+from resources.ledger.learning import has_version
+from resources.ledger.ledger import LedgerResource
+from resources.plant import PlantResource
+
+
+@dg.sensor(
+    job_name="train_detectors",
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Asks for a site's first detector as soon as enough finished days of readings are stored; after a refusal, once per further day.",
+)
+def first_detector_sensor(
+    context: dg.SensorEvaluationContext, ledger: LedgerResource, plant: PlantResource
+) -> list[dg.RunRequest] | dg.SkipReason:
+    requests = []
+    for site in plant.sites():
+        with ledger.begin() as connection:
+            days = days_with_readings(connection, site=site.site)
+            is_trained = has_version(connection, site=site.site)
+        finished = len(days) - 1  # the newest day may still go on
+        if not is_trained and finished >= site.policy.training.min_healthy_days:
+            requests.append(dg.RunRequest(run_key=f"{site.site}:first:{days[-1]}", partition_key=site.site))
+    return requests or dg.SkipReason("Every site with enough days of readings has a detector.")
+
+
+@dg.asset_sensor(
+    asset_key=dg.AssetKey("detector_model"),
+    name="new_champion_sensor",
+    job_name="process_site_day",
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="After a training, scores the site's latest days with the champion, so that a new one is at work at once.",
+)
+def new_champion_sensor(
+    context: dg.SensorEvaluationContext, asset_event: dg.EventLogEntry, ledger: LedgerResource
+) -> list[dg.RunRequest] | dg.SkipReason:
+    event = asset_event.dagster_event
+    site = event.partition if event else None
+    if not site:
+        return dg.SkipReason("The training names no site.")
+    with ledger.begin() as connection:
+        days = days_with_readings(connection, site=site)
+    recent = [SiteDay(day, site) for day in days if day > days[-1] - timedelta(days=LOOK_BACK_DAYS)]
+    return list(run_requests(recent, key=asset_event.run_id))

@@ -1,0 +1,183 @@
+"""The reports' figures against a week that can be counted by hand."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import date
+from types import ModuleType
+
+import pytest
+from sqlalchemy import Connection
+
+from assets.reporting.report import Cell, Report, Table
+from assets.reporting.reports import KINDS, build_report
+
+Build = Callable[..., Report]
+
+
+def figures(report: Report, section: str) -> dict[str, Cell]:
+    (found,) = [s for s in report.sections if s.title == section]
+    return {f.label: f.value for f in found.figures}
+
+
+def find_table(report: Report, title: str) -> Table:
+    (found,) = [t for s in report.sections for t in s.tables if t.title == title]
+    return found
+
+
+def column(table: Table, name: str) -> list[Cell]:
+    return [row[table.columns.index(name)] for row in table.rows]
+
+
+def test_performance_figures_are_those_of_the_week(build: Build) -> None:
+    report = build("performance_summary")
+    assert figures(report, "Readings") == {
+        "Rows accepted": 7 * 17280,
+        "Rows refused": 7 * 15,  # the five a day with a bad timestamp belong to no day
+        "Readings stored": 7 * 12 * 1440 - 2 * 720,
+        "Coverage": 98.8,  # 119,520 of 120,960
+        "Sensors": 12,
+    }
+    assert figures(report, "Machine health") == {"Mean health": 76.8, "Lowest health": 42.0, "Machines below 60": 1}  # (42+95+88+82)/4
+    health = find_table(report, "Health by machine, lowest first")
+    assert column(health, "machine") == ["P-101", "K-301", "M-201", "P-102"]
+    assert column(health, "change") == [-48, 0, 0, 0]
+    assert column(health, "lowest") == [42, 82, 70, 95]
+    assert figures(report, "Availability") == {"Running share": 91.7}  # (1 + 0.75 + 1) / 3
+    assert find_table(report, "Running time by machine").rows[0] == ("P-102", 75.0, 126.0, 168.0)
+    worst = find_table(report, "Each sensor's worst day, lowest grade first")
+    assert worst.rows == (("K-301.temp", "K-301", "F", 0.3, 50.0, "half of the readings are missing"),)
+    predicted = find_table(report, "Latest prediction for each machine and failure mode")
+    assert column(predicted, "within 30 days (%)") == [93.0, 8.0]
+    assert column(predicted, "p50 (days)") == [9.2, None]
+
+
+def test_coverage_by_sensor_type_has_the_mean_and_the_worst_day(build: Build) -> None:
+    coverage = find_table(build("performance_summary"), "Coverage by sensor type")
+    # 28 sensor-days of temperature, two of them half covered
+    assert coverage.rows == (("current", 4, 100.0, 100.0, 0.02), ("temperature", 4, 96.4, 50.0, 12.0), ("vibration", 4, 100.0, 100.0, 0.02))
+
+
+def test_anomaly_figures_are_those_of_the_week(build: Build) -> None:
+    report = build("anomaly_summary")
+    assert figures(report, "Incidents") == {
+        "Incidents active": 3,
+        "Credible": 1,
+        "Investigate": 1,
+        "False positive suspected": 1,
+        "Still going on": 1,
+    }
+    assert figures(report, "From onset to action") == {
+        "Incidents with a work order": 1,
+        "Mean time from onset to work order": 18.0,  # Friday 06:00 to Saturday 00:00
+        "Mean time from onset to end": 16.0,  # 28 h and 4 h
+        "Confirmed by people": 0,
+        "False alarms by people": 1,
+    }
+    listed = find_table(report, "Incidents, the most credible first")
+    assert column(listed, "machine")[0] == "P-101"
+    assert (
+        column(listed, "reasons for doubt")[1]
+        == "only 1 of 4 detectors saw it (2 wanted); a sensor it rests on has grade F (A or B or C wanted)"
+    )
+    assert figures(report, "Scores") == {"Windows": 7 * 4 * 144, "Windows scored": 93.8}  # 36 of 576 a day are stops
+
+
+def test_an_incident_is_told_as_it_was_known_in_the_range(build: Build, week: ModuleType) -> None:
+    report = build("anomaly_summary", end=week.DAYS[4])
+    assert figures(report, "Incidents")["Credible"] == 0, "it became credible two days later"
+    assert figures(report, "Incidents")["Investigate"] == 2
+
+
+def test_maintenance_figures_are_those_of_the_week(build: Build) -> None:
+    report = build("maintenance_summary")
+    assert figures(report, "Work orders") == {
+        "Open": 2,
+        "Urgent": 1,
+        "Past their due date": 0,
+        "Risk of the open ones": 24_650,
+        "Closed in the range": 2,
+    }
+    assert find_table(report, "Orders by state and priority").rows == (
+        ("awaiting_decision", 1, 0, 0, 1, 0), ("scheduled", 1, 1, 0, 0, 0), ("completed", 1, 0, 1, 0, 0), ("rejected", 1, 0, 0, 0, 1)
+    )  # fmt: skip
+    assert figures(report, "Waiting for a decision") == {"Waiting": 1, "Longest wait": 72.0}, "a reminder does not start the wait anew"
+    assert figures(report, "Schedule") == {"Planned": 1, "Hours planned": 4.0, "In overtime": 0, "Later than due": 0, "Without a place": 1}
+    assert column(find_table(report, "Assignments"), "technician") == ["Ada <b>Berg</b>"], "of the newest plan, not of the one before"
+    assert figures(report, "Work done") == {
+        "Work done": 2,
+        "Mean time to repair": 2.0,  # 3 h and 1 h
+        "No fault found": 1,
+        "Mean time from order to end": 1.3,  # 32 h
+    }
+
+
+def test_orders_are_in_the_state_they_had_at_the_end_of_the_range(build: Build, week: ModuleType) -> None:
+    report = build("maintenance_summary", end=week.DAYS[2])
+    table = find_table(report, "Orders by state and priority")
+    assert dict(zip(column(table, "state"), column(table, "total"), strict=True)) == {"awaiting_decision": 1, "completed": 1}
+    later = build("maintenance_summary", start=week.DAYS[4])
+    assert figures(later, "Work orders")["Closed in the range"] == 0, "both were closed before"
+
+
+def test_system_figures_are_those_of_the_week(build: Build) -> None:
+    report = build("system_health")
+    assert figures(report, "Deliveries") == {
+        "Drops accepted": 7,
+        "Drops refused": 1,
+        "Rows delivered": 7 * 17300 + 21,
+        "Rows accepted": 7 * 17280,
+        "Rows duplicate": 21,
+        "Rows quarantined": 140,
+        "Median delay": 34.0,  # the fourth of seven: 33 min after midnight, the last reading at 23:59
+        "Longest delay": 52.0,
+    }
+    assert find_table(report, "Quarantined rows by reason").rows == (("out of physical range", 105, 1, 7), ("bad timestamp", 35, 1, 7))
+    assert find_table(report, "Refused drops").rows == (("holiday <pictures>.csv", "2026-03-06 09:00", "the column timestamp is missing"),)
+    assert find_table(report, "Sensor-days by grade").rows == (("A", 82, 97.6), ("B", 0, 0.0), ("C", 0, 0.0), ("F", 2, 2.4))
+    assert find_table(report, "In use").rows == ((3, 4032, "2026-01-01 to 2026-02-20"),)
+    assert figures(report, "Validations") == {"Validations": 7, "Failed": 1, "Expectations not met": 2}
+    assert column(find_table(report, "Expectations not met"), "result") == ["failed", "warning"]
+    assert find_table(report, "Most days drifted first").rows == (("P-101.vib", "P-101", 2, 7, 0.3, 0.15),)
+
+
+def test_drops_of_other_days_are_left_out(build: Build, week: ModuleType) -> None:
+    one_day = figures(build("system_health", start=week.DAYS[4], end=week.DAYS[4]), "Deliveries")
+    assert (one_day["Drops accepted"], one_day["Drops refused"], one_day["Rows duplicate"]) == (1, 1, 4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_site_without_data_gets_words_instead_of_empty_tables(build: Build, kind: str) -> None:
+    for section in build(kind, site="south").sections:
+        assert section.text
+        assert (section.figures, section.tables, section.charts) == ((), (), ())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_report_of_all_sites_names_the_site_in_each_row(build: Build, kind: str) -> None:
+    report = build(kind, site=None)
+    assert report.scope == "all sites"
+    by_site = [t for s in report.sections for t in s.tables if "site" in t.columns]
+    assert by_site
+    assert all(set(column(t, "site")) == {"north"} for t in by_site)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"kind": "cost_summary"}, "no report 'cost_summary'; choose one of performance_summary, anomaly_summary"),
+        ({"site": "west"}, "no site 'west' to report on; known: north, south"),
+        ({"start": date(2026, 3, 9)}, "starts on 2026-03-09, after its end on 2026-03-08"),
+    ],
+)
+def test_a_wrong_request_is_refused_with_the_way_out(
+    ledger: Connection, week: ModuleType, changed: dict[str, object], message: str
+) -> None:
+    asked = {"kind": KINDS[0], "site": "north", "start": week.START, "end": week.END} | changed
+    with pytest.raises(ValueError, match=message):
+        build_report(asked.pop("kind"), connection=ledger, lake=week.lake(), sites=week.SITES, **asked)
+
+
+def test_importing_the_reports_loads_no_drawing_library() -> None:
+    program = "import sys, assets.reporting.reports, assets.reporting.render; assert not {'matplotlib', 'jinja2'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -1,0 +1,199 @@
+import json
+from datetime import date
+
+import numpy as np
+import pandas as pd
+import pytest
+from ml.detectors.fleet import NotTrainable, SiteDetector
+from ml.detectors.windows import roles
+from ml.incidents import false_alarms_per_machine_month
+from ml.plant import Machine, Sensor, Site
+
+from expectations.contracts import ANOMALY_SCORES
+
+START = pd.Timestamp("2026-03-02", tz="UTC")
+HELD_OUT = START + pd.Timedelta(days=10)
+TYPES = ("temperature", "vibration", "flow", "current")
+
+
+def _machine(machine_id: str, *, machine_class: str = "pump", types: tuple[str, ...] = TYPES) -> Machine:
+    sensors = tuple(Sensor(sensor_id=f"{machine_id}-{t}-{i}", type=t, unit="u") for i, t in enumerate(types))  # type: ignore[arg-type]
+    return Machine(machine_id=machine_id, machine_class=machine_class, sensors=sensors)
+
+
+def _site(*machines: Machine) -> Site:
+    return Site(site="plant", name="Plant", time_zone="Europe/Berlin", first_day=date(2026, 1, 1), machines=machines)
+
+
+SITE = _site(_machine("P1"), _machine("P2"))
+
+
+def _features(machine: Machine, *, days: int, seed: int, shift: dict[str, np.ndarray] | None = None, stops: bool = True) -> pd.DataFrame:
+    """Windows of a machine whose sensors follow a load that wanders, with noise of their own and a stop every fifth day."""
+    rng = np.random.default_rng(seed)
+    n = days * 144
+    load = np.zeros(n)
+    for i in range(1, n):
+        load[i] = 0.95 * load[i - 1] + 0.3 * rng.standard_normal()
+    load = load + np.cos(2 * np.pi * np.arange(n) / 144)
+    running = np.ones(n)
+    if stops:
+        for day in range(2, days, 5):
+            running[day * 144 + 60 : day * 144 + 72] = 0.0
+    starts = START + pd.to_timedelta(np.arange(n) * 10, unit="min")
+    parts = []
+    for place, sensor in enumerate(machine.sensors):
+        level = (50.0, 2.0, 100.0, 40.0)[place] + (3.0, 0.1, 8.0, 5.0)[place] * load + (0.5, 0.03, 1.5, 0.8)[place] * rng.standard_normal(n)
+        level = level + (shift or {}).get(sensor.sensor_id, 0.0)
+        parts.append(
+            pd.DataFrame(
+                {
+                    "machine_id": machine.machine_id,
+                    "window_start": starts.as_unit("us"),
+                    "sensor_id": sensor.sensor_id,
+                    "coverage": 1.0,
+                    "mean": np.where(running > 0, level, 0.0),
+                    "std": np.where(running > 0, (0.5, 0.03, 1.5, 0.8)[place] * np.sqrt(rng.chisquare(9, n) / 9), 0.0),
+                    "slope_per_h": rng.standard_normal(n),
+                    "running_share": running,
+                }
+            )
+        )
+    return pd.concat(parts).sort_values(["machine_id", "window_start", "sensor_id"], ignore_index=True)
+
+
+HEALTHY = pd.concat([_features(SITE.machines[0], days=14, seed=1), _features(SITE.machines[1], days=14, seed=2)], ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def detector() -> SiteDetector:
+    return SiteDetector.fit(HEALTHY, site=SITE, held_out_from=HELD_OUT, seed=7)
+
+
+def test_the_scores_are_the_stored_table(detector: SiteDetector) -> None:
+    scores = detector.score(HEALTHY, site=SITE, model_version=3)
+    assert list(scores.columns) == ANOMALY_SCORES.names
+    table = __import__("pyarrow").Table.from_pandas(scores, schema=ANOMALY_SCORES.schema, preserve_index=False)
+    assert table.num_rows == 2 * 14 * 144
+    assert not scores.duplicated(["machine_id", "window_start"]).any()
+    assert scores[["machine_id", "window_start"]].equals(scores[["machine_id", "window_start"]].sort_values(["machine_id", "window_start"]))
+    assert scores["score"].between(0, 1).sum() == (scores["state"] == "scored").sum()
+    assert scores.loc[scores["state"] != "scored", ["score", "robust_z", "top_sensor_id"]].isna().all(axis=None)
+    assert (scores["model_version"] == 3).all()
+
+
+def test_fresh_healthy_days_raise_hardly_any_alarm(detector: SiteDetector) -> None:
+    fresh = pd.concat([_features(m, days=30, seed=50 + i) for i, m in enumerate(SITE.machines)])
+    scores = detector.score(fresh, site=SITE, model_version=1)
+    assert (scores["score"] >= 0.62).mean() < 0.003
+    assert (scores["score"] >= 1 / 6).mean() == pytest.approx(0.1, abs=0.04)  # 1/6 is p = 0.1
+    assert false_alarms_per_machine_month(scores, site=SITE) <= 1
+
+
+def test_a_growing_fault_raises_the_score_and_names_its_sensor(detector: SiteDetector) -> None:
+    growth = np.zeros(6 * 144)
+    growth[2 * 144 :] = np.linspace(0, 1, 4 * 144) ** 2 * 2.0
+    machine = SITE.machines[0]
+    sick = _features(machine, days=6, seed=90, shift={"P1-vibration-1": growth})
+    scores = detector.score(sick, site=SITE, model_version=1)
+    last_day, before = scores.iloc[-144:], scores.iloc[: 2 * 144]
+    assert last_day["score"].median() == 1.0
+    assert before["score"].median() < 0.2
+    assert (last_day["top_sensor_id"] == "P1-vibration-1").mean() > 0.99
+    moved = json.loads(last_day["moved_sensors"].iloc[-1])
+    leading = next(iter(moved))
+    assert leading == "P1-vibration-1"
+    assert moved[leading]["z"] > 4
+    assert moved[leading]["feature"] == "mean"
+    assert last_day["n_members_agreeing"].median() >= 2
+    assert (last_day["n_sensors_moved"] >= 1).all()
+
+
+def test_a_broken_correlation_is_found_while_each_sensor_is_within_its_own_range(detector: SiteDetector) -> None:
+    features = _features(SITE.machines[0], days=3, seed=91, stops=False)
+    flow = features["sensor_id"] == "P1-flow-2"
+    # the flow answers the load the wrong way round
+    features.loc[flow, "mean"] = 200 - features.loc[flow, "mean"]
+    healthy = detector.score(_features(SITE.machines[0], days=3, seed=91, stops=False), site=SITE, model_version=1)
+    broken = detector.score(features, site=SITE, model_version=1)
+    assert broken["pca_q"].quantile(0.8) > 0.9
+    assert healthy["pca_q"].quantile(0.8) < 0.3
+
+
+def test_a_stuck_sensor_is_named_by_its_spread(detector: SiteDetector) -> None:
+    features = _features(SITE.machines[0], days=2, seed=92, stops=False)
+    stuck = (features["sensor_id"] == "P1-temperature-0") & (features["window_start"] >= START + pd.Timedelta(days=1))
+    features.loc[stuck, ["mean", "std", "slope_per_h"]] = [50.0, 0.0, 0.0]
+    scores = detector.score(features, site=SITE, model_version=1).iloc[-100:]
+    moved = json.loads(scores["moved_sensors"].iloc[-1])["P1-temperature-0"]
+    assert scores["score"].min() > 0.62
+    assert (moved["feature"], moved["z"] < -8) == ("std", True)
+
+
+def test_stops_are_not_scored_and_the_machine_settles_after_them(detector: SiteDetector) -> None:
+    scores = detector.score(_features(SITE.machines[0], days=4, seed=93), site=SITE, model_version=1)
+    stop = 2 * 144 + 60
+    assert scores["state"].iloc[stop - 1 : stop + 16].tolist() == ["scored"] + ["stopped"] * 12 + ["settling"] * 3 + ["scored"]
+    assert (scores["score"] < 0.62).sum() == (scores["state"] == "scored").sum()
+
+
+def test_a_missing_sensor_does_not_alarm_and_half_of_them_are_too_few(detector: SiteDetector) -> None:
+    features = _features(SITE.machines[0], days=2, seed=94, stops=False)
+    without_one = detector.score(features[features["sensor_id"] != "P1-current-3"], site=SITE, model_version=1)
+    assert (without_one["state"] == "scored").all()
+    assert (without_one["score"] >= 0.62).mean() < 0.02
+    assert not without_one["moved_sensors"].str.contains("current").any()
+    one_left = features[features["sensor_id"] == "P1-current-3"]
+    assert (detector.score(one_left, site=SITE, model_version=1)["state"] == "too_few_readings").all()
+
+
+def test_the_same_data_and_seed_give_the_same_bytes_whatever_the_row_order(detector: SiteDetector) -> None:
+    shuffled = HEALTHY.sample(frac=1, random_state=0)
+    again = SiteDetector.fit(shuffled, site=SITE, held_out_from=HELD_OUT, seed=7)
+    assert again.to_bytes() == detector.to_bytes()
+    assert SiteDetector.fit(HEALTHY, site=SITE, held_out_from=HELD_OUT, seed=8).to_bytes() != detector.to_bytes()
+
+
+def test_a_stored_detector_scores_the_same(detector: SiteDetector) -> None:
+    stored = SiteDetector.from_bytes(detector.to_bytes())
+    pd.testing.assert_frame_equal(
+        stored.score(HEALTHY, site=SITE, model_version=1), detector.score(HEALTHY, site=SITE, model_version=1), check_exact=True
+    )
+    assert stored.to_bytes() == detector.to_bytes()
+
+
+def test_bytes_that_are_no_detector_are_refused() -> None:
+    with pytest.raises(ValueError, match="not a stored detector"):
+        SiteDetector.from_bytes(b"something else")
+
+
+def test_a_new_machine_takes_the_model_of_its_class() -> None:
+    site = _site(*SITE.machines, _machine("P3"), _machine("F1", machine_class="fan"))
+    few = [_features(site.machine(m), days=1, seed=5, stops=False) for m in ("P3", "F1")]
+    detector = SiteDetector.fit(pd.concat([HEALTHY, *few]), site=site, held_out_from=HELD_OUT, seed=7)
+    assert {m: model.source for m, model in detector.models.items()} == {"P1": "own", "P2": "own", "P3": "class"}
+    assert list(detector.untrained) == ["F1"]
+    assert "no other fan" in detector.untrained["F1"]
+    scores = detector.score(pd.concat(few), site=site, model_version=1)
+    assert set(scores["machine_id"]) == {"P3"}
+    assert (scores["score"] >= 0.62).mean() < 0.02
+
+
+def test_without_enough_healthy_windows_there_is_no_detector() -> None:
+    with pytest.raises(NotTrainable, match="144 healthy running windows to fit on and 0 held out"):
+        SiteDetector.fit(_features(SITE.machines[0], days=1, seed=1), site=SITE, held_out_from=HELD_OUT, seed=7)
+
+
+def test_features_of_another_shape_are_refused(detector: SiteDetector) -> None:
+    with pytest.raises(ValueError, match="lack the columns running_share"):
+        detector.score(HEALTHY.drop(columns="running_share"), site=SITE, model_version=1)
+
+
+def test_no_features_give_an_empty_table_of_the_right_shape(detector: SiteDetector) -> None:
+    scores = detector.score(HEALTHY.iloc[:0], site=SITE, model_version=1)
+    assert list(scores.columns) == ANOMALY_SCORES.names
+    assert len(scores) == 0
+
+
+def test_a_role_is_the_type_and_its_place() -> None:
+    assert roles(_machine("M", types=("temperature", "vibration", "temperature"))) == ("temperature#0", "vibration#0", "temperature#1")

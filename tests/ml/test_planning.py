@@ -1,0 +1,315 @@
+"""The schedule: what holds on any plant, and each rule on a plant small enough to plan by hand."""
+
+import subprocess
+import sys
+from collections import Counter
+from datetime import date, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ml.planning import Plan, plan
+from ml.plant import Machine, Part, PlanningPolicy, Policy, Sensor, Shift, Site, Technician
+from ml.rosters import working_intervals
+
+MONDAY = pd.Timestamp("2026-11-02T05:00Z")  # 06:00 in Berlin
+EARLY, LATE = Shift(start=time(6), end=time(14)), Shift(start=time(14), end=time(22))
+HOUR = pd.Timedelta(hours=1)
+
+
+def a_technician(
+    technician_id: str = "ann", *, skills: tuple[str, ...] = ("mechanical",), shifts: tuple[Shift, ...] = (EARLY,), **more: Any
+) -> Technician:
+    return Technician(technician_id=technician_id, name=technician_id, skills=skills, shifts=shifts, **more)
+
+
+def a_site(*technicians: Technician, parts: tuple[Part, ...] = (), country: str | None = "DE", **planning: Any) -> Site:
+    machines = tuple(
+        Machine(machine_id=f"m{i}", machine_class="pump", sensors=(Sensor(sensor_id=f"s{i}", type="flow", unit="m3/h"),)) for i in range(6)
+    )
+    policy = Policy(planning=PlanningPolicy(**planning))
+    return Site(
+        site="a", name="A", time_zone="Europe/Berlin", country=country, first_day=date(2026, 1, 1),
+        machines=machines, technicians=technicians, parts=parts, policy=policy,
+    )  # fmt: skip
+
+
+def orders(*rows: dict[str, Any]) -> pd.DataFrame:
+    base = {
+        "machine_id": "m0", "failure_mode": "VIB", "priority": "medium", "risk_cost": 1000.0, "due_at": pd.NaT, "skills": ("mechanical",),
+        "duration_h": 2.0, "parts": (), "is_urgent": False, "ready_at": pd.NaT,
+    }  # fmt: skip
+    return pd.DataFrame(
+        [{"order_id": f"o{i}", **base, "machine_id": f"m{i % 6}", **row} for i, row in enumerate(rows)], columns=["order_id", *base]
+    )
+
+
+def planned(found: Plan) -> dict[str, tuple[str, pd.Timestamp]]:
+    return {a.order_id: (a.technician_id, a.start_at) for a in found.assignments.itertuples()}
+
+
+def only_unplanned(found: Plan) -> tuple[str, pd.Timestamp]:
+    assert len(found.unplanned) == 1
+    return found.unplanned["reason"].iloc[0], found.unplanned["earliest_alternative"].iloc[0]
+
+
+SKILLS = ("mechanical", "electrical", "instrumentation")
+
+
+@st.composite
+def technicians(draw: st.DrawFn, technician_id: str) -> Technician:
+    skills = tuple(sorted(draw(st.sets(st.sampled_from(SKILLS), min_size=1))))
+    night = Shift(start=time(22), end=time(6))
+    shifts = tuple(draw(st.lists(st.sampled_from([EARLY, LATE, night]), min_size=1, max_size=2, unique=True)))
+    absent = tuple(date(2026, 10, 20) + timedelta(days=d) for d in draw(st.sets(st.integers(0, 8), max_size=2)))
+    return a_technician(technician_id, skills=skills, shifts=shifts, absent_on=absent)
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> tuple[Site, pd.DataFrame, pd.Timestamp]:
+    people = tuple(draw(technicians(f"t{i}")) for i in range(draw(st.integers(1, 3))))
+    parts = (Part(part_id="seal", name="Seal", in_stock=draw(st.integers(0, 2)), lead_time_days=draw(st.integers(1, 6))),)
+    start = pd.Timestamp("2026-10-22T00:00Z") + draw(st.integers(0, 72)) * HOUR  # the clock changes on the 25th
+    rows = [
+        {
+            "machine_id": f"m{draw(st.integers(0, 2))}",
+            "priority": (priority := draw(st.sampled_from(["urgent", "high", "medium", "low"]))),
+            "is_urgent": priority == "urgent",
+            "risk_cost": draw(st.floats(0, 1e5)),
+            "due_at": start + draw(st.integers(1, 200)) * HOUR if draw(st.booleans()) else pd.NaT,
+            "skills": tuple(sorted(draw(st.sets(st.sampled_from(SKILLS), min_size=1, max_size=2)))),
+            "duration_h": draw(st.sampled_from([0.4, 1.0, 3.25, 7.5, 9.0])),
+            "parts": ("seal",) * draw(st.integers(0, 2)),
+            "ready_at": start + draw(st.integers(-5, 100)) * HOUR if draw(st.booleans()) else pd.NaT,
+        }
+        for _ in range(draw(st.integers(1, 11)))
+    ]
+    return a_site(*people, parts=parts, horizon_days=7), orders(*rows), start
+
+
+@settings(max_examples=40, deadline=None)
+@given(problems())
+def test_whatever_the_plant_a_plan_keeps_the_rules(problem: tuple[Site, pd.DataFrame, pd.Timestamp]):
+    site, work, start = problem
+    found = plan(work, site=site, start=start, seed=1)
+    rows = found.assignments.merge(work, on="order_id", validate="one_to_one")
+    assert sorted([*rows["order_id"], *found.unplanned["order_id"]]) == sorted(work["order_id"])
+    assert found.unplanned["reason"].str.len().gt(0).all()
+    people = {t.technician_id: t for t in site.technicians}
+    for who in ("technician_id", "machine_id"):
+        for _, group in rows.sort_values("start_at").groupby(who):
+            assert (group["start_at"].iloc[1:].to_numpy() >= group["end_at"].iloc[:-1].to_numpy()).all()
+    for row in rows.itertuples():
+        person = people[row.technician_id]
+        assert set(row.skills) <= set(person.skills)
+        assert row.end_at - row.start_at == pd.Timedelta(hours=row.duration_h)
+        assert row.start_at >= start
+        assert pd.isna(row.ready_at) or row.start_at >= row.ready_at
+        assert row.is_late == (not pd.isna(row.due_at) and row.end_at > row.due_at)
+        local = {row.start_at.tz_convert(site.zone).date(), (row.end_at - pd.Timedelta(seconds=1)).tz_convert(site.zone).date()}
+        assert not local & set(person.absent_on)
+        if row.is_overtime:
+            assert row.is_urgent
+            assert row.start_at >= start + 4 * HOUR
+        else:
+            shifts = working_intervals(person, site=site, start=start.to_pydatetime(), end=(start + pd.Timedelta(days=8)).to_pydatetime())
+            assert any(a <= row.start_at and row.end_at <= b for a, b in shifts)
+    part = site.parts[0]
+    before_delivery = rows[rows["start_at"] < start + pd.Timedelta(days=part.lead_time_days)]
+    assert sum(Counter(parts)["seal"] for parts in before_delivery["parts"]) <= part.in_stock
+    left = found.unplanned.merge(work, on="order_id")
+    assert left.loc[left["is_urgent"], "reason"].str.startswith("no technician has all the skills").all()
+    again = plan(work, site=site, start=start, seed=1)
+    assert again.assignments.equals(found.assignments)
+    assert again.unplanned.equals(found.unplanned)
+    assert (again.objective, again.gap, again.status) == (found.objective, found.gap, found.status)
+
+
+def test_no_orders_are_planned_at_once_without_the_solver():
+    found = plan(orders(), site=a_site(a_technician()), start=MONDAY, seed=1)
+    assert (len(found.assignments), len(found.unplanned), found.status, found.n_orders) == (0, 0, "empty", 0)
+    code = (
+        "import sys, pandas as pd; from ml.planning import plan; from ml.plant import Machine, Sensor, Site;"
+        "from ml.workload import ORDER_COLUMNS;"
+        "machine = Machine(machine_id='m', machine_class='pump', sensors=(Sensor(sensor_id='s', type='flow', unit='x'),));"
+        "site = Site(site='a', name='A', first_day='2026-01-01', machines=(machine,));"
+        "plan(pd.DataFrame(columns=list(ORDER_COLUMNS)), site=site, start=pd.Timestamp('2026-11-02T05:00Z'), seed=1);"
+        "assert 'ortools' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_the_higher_risk_goes_first_and_both_in_the_first_shift():
+    found = plan(orders({"risk_cost": 10.0}, {"risk_cost": 9000.0}), site=a_site(a_technician()), start=MONDAY, seed=1)
+    assert planned(found) == {"o1": ("ann", MONDAY), "o0": ("ann", MONDAY + 2 * HOUR)}
+    # Weights 10 + 0 and 10 + 20; the first waits 4 slots of half an hour.
+    assert (found.objective, found.status, found.gap) == (10 * 4, "optimal", 0.0)
+
+
+def test_a_deadline_outweighs_a_somewhat_higher_risk():
+    work = orders({"risk_cost": 1000.0}, {"risk_cost": 900.0, "due_at": MONDAY + 2 * HOUR})
+    found = plan(work, site=a_site(a_technician()), start=MONDAY, seed=1)
+    assert planned(found) == {"o1": ("ann", MONDAY), "o0": ("ann", MONDAY + 2 * HOUR)}
+    assert not found.assignments["is_late"].any()
+
+
+def test_a_late_job_is_planned_all_the_same_and_marked():
+    found = plan(orders({"due_at": MONDAY + HOUR}), site=a_site(a_technician()), start=MONDAY, seed=1)
+    assert found.assignments["is_late"].tolist() == [True]
+    assert found.assignments["is_overtime"].tolist() == [False]
+
+
+def test_all_skills_must_be_in_one_person():
+    people = (a_technician("ann"), a_technician("bob", skills=("electrical",)))
+    work = orders({"skills": ("mechanical", "electrical")})
+    reason, alternative = only_unplanned(plan(work, site=a_site(*people), start=MONDAY, seed=1))
+    assert reason == "no technician has all the skills mechanical, electrical"
+    assert pd.isna(alternative)
+    both = a_technician("cem", skills=("mechanical", "electrical"))
+    assert planned(plan(work, site=a_site(*people, both), start=MONDAY, seed=1))["o0"][0] == "cem"
+
+
+def test_nobody_works_at_christmas():
+    start = pd.Timestamp("2026-12-24T13:00Z")  # Thursday, after the shift; Friday 25 is a holiday, then the weekend
+    found = plan(orders({}), site=a_site(a_technician()), start=start, seed=1)
+    assert planned(found)["o0"][1] == pd.Timestamp("2026-12-28T05:00Z")
+    assert planned(plan(orders({}), site=a_site(a_technician(), country=None), start=start, seed=1))["o0"][1] == pd.Timestamp(
+        "2026-12-25T05:00Z"
+    )
+
+
+def test_the_first_shift_after_the_clock_change_begins_at_local_six():
+    start = pd.Timestamp("2026-10-23T03:00Z")
+    found = plan(orders({}, {"ready_at": pd.Timestamp("2026-10-24T00:00Z")}), site=a_site(a_technician()), start=start, seed=1)
+    assert planned(found)["o0"][1] == pd.Timestamp("2026-10-23T04:00Z")  # Friday, UTC+2
+    assert planned(found)["o1"][1] == pd.Timestamp("2026-10-26T05:00Z")  # Monday, UTC+1
+
+
+def test_an_urgent_job_that_fits_no_shift_in_time_is_an_overtime_call_out_even_on_a_holiday():
+    start = pd.Timestamp("2026-12-24T18:00Z")
+    urgent = {"priority": "urgent", "is_urgent": True, "due_at": start + 8 * HOUR}
+    work = orders(urgent, {**urgent, "due_at": start + 12 * HOUR})
+    found = plan(work, site=a_site(a_technician()), start=start, seed=1)
+    assert planned(found) == {"o0": ("ann", start + 4 * HOUR), "o1": ("ann", start + 6 * HOUR)}
+    assert found.assignments["is_overtime"].all()
+    assert not found.assignments["is_late"].any()
+    without = plan(work, site=a_site(a_technician(), overtime_for_urgent=False), start=start, seed=1)
+    assert planned(without)["o0"][1] == pd.Timestamp("2026-12-28T05:00Z")
+    assert without.assignments["is_late"].all()
+
+
+def test_an_urgent_job_longer_than_any_shift_is_called_out_around_the_regular_work():
+    work = orders({"priority": "urgent", "is_urgent": True, "duration_h": 10.0}, {"duration_h": 8.0})
+    found = plan(work, site=a_site(a_technician()), start=MONDAY, seed=1)
+    assert planned(found) == {"o1": ("ann", MONDAY), "o0": ("ann", MONDAY + 8 * HOUR)}
+
+
+def test_nobody_is_called_out_of_an_absence():
+    start = pd.Timestamp("2026-12-24T18:00Z")
+    work = orders({"priority": "urgent", "is_urgent": True, "due_at": start + 8 * HOUR})
+    away = a_technician("ann", absent_on=(date(2026, 12, 24), date(2026, 12, 25)))
+    assert planned(plan(work, site=a_site(away, a_technician("bob", skills=("mechanical", "x"))), start=start, seed=1))["o0"][0] == "bob"
+    assert planned(plan(work, site=a_site(away), start=start, seed=1))["o0"] == ("ann", pd.Timestamp("2026-12-25T23:00Z"))  # local midnight
+
+
+def test_a_job_longer_than_any_shift_says_so():
+    reason, alternative = only_unplanned(plan(orders({"duration_h": 8.5}), site=a_site(a_technician()), start=MONDAY, seed=1))
+    assert reason == "longer than any shift: 8.5 h"
+    assert pd.isna(alternative)
+
+
+def test_parts_go_to_the_higher_priority_and_the_other_waits_for_the_delivery():
+    seal = Part(part_id="seal", name="Seal", in_stock=1, lead_time_days=3)
+    work = orders({"parts": ("seal",), "priority": "low"}, {"parts": ("seal",), "priority": "high"})
+    found = plan(work, site=a_site(a_technician(), parts=(seal,)), start=MONDAY, seed=1)
+    assert planned(found) == {"o1": ("ann", MONDAY), "o0": ("ann", MONDAY + pd.Timedelta(days=3))}
+    ordered = work.assign(parts_ordered_at=MONDAY - pd.Timedelta(days=2))
+    assert planned(plan(ordered, site=a_site(a_technician(), parts=(seal,)), start=MONDAY, seed=1))["o0"][1] == MONDAY + pd.Timedelta(
+        days=1
+    )
+
+
+def test_parts_that_come_after_the_horizon_are_the_reason():
+    seal = Part(part_id="seal", name="Seal", in_stock=0, lead_time_days=20)
+    work = orders({"parts": ("seal",)})
+    reason, alternative = only_unplanned(plan(work, site=a_site(a_technician(), parts=(seal,)), start=MONDAY, seed=1))
+    assert reason == "parts missing until 2026-11-22: seal"  # a Sunday
+    assert alternative == pd.Timestamp("2026-11-23T05:00Z")
+    assert only_unplanned(plan(work, site=a_site(a_technician()), start=MONDAY, seed=1))[0] == "not among the site's parts: seal"
+
+
+def test_a_full_horizon_leaves_the_lowest_out_and_says_when_there_is_room():
+    work = orders(*({"duration_h": 8.0, "priority": p} for p in ("low", "high", "high")))
+    found = plan(work, site=a_site(a_technician(), horizon_days=2), start=MONDAY, seed=1)
+    assert set(planned(found)) == {"o1", "o2"}
+    assert only_unplanned(found) == ("no free shift within 2 days", pd.Timestamp("2026-11-04T05:00Z"))
+
+
+def test_work_that_is_not_ready_within_the_horizon_says_so():
+    reason, alternative = only_unplanned(
+        plan(orders({"ready_at": pd.Timestamp("2026-12-01T00:00Z")}), site=a_site(a_technician()), start=MONDAY, seed=1)
+    )
+    assert reason == "not to be done before 2026-12-01"
+    assert alternative == pd.Timestamp("2026-12-01T05:00Z")
+
+
+def test_a_machine_has_one_job_at_a_time():
+    work = orders({"machine_id": "m0"}, {"machine_id": "m0"})
+    found = plan(work, site=a_site(a_technician("ann"), a_technician("bob")), start=MONDAY, seed=1)
+    assert sorted(found.assignments["start_at"]) == [MONDAY, MONDAY + 2 * HOUR]
+
+
+def test_a_plan_stays_as_it_is_unless_moving_gains_more_than_a_day():
+    site = a_site(a_technician("ann"), a_technician("bob"))
+    work = orders({}, {}, {"priority": "low"})
+    stood = pd.DataFrame({
+        "order_id": ["o0", "o1"], "technician_id": ["bob", "bob"],
+        "start_at": [MONDAY + 3 * HOUR, MONDAY + pd.Timedelta(days=3)], "end_at": [MONDAY + 5 * HOUR, MONDAY + pd.Timedelta(days=3, hours=2)],
+    })  # fmt: skip
+    found = planned(plan(work, site=site, start=MONDAY, seed=1, previous=stood))
+    assert found["o0"] == ("bob", MONDAY + 3 * HOUR)  # three hours are not worth the disturbance
+    assert found["o1"][1] == MONDAY  # three days are
+
+
+def test_replanning_the_same_work_moves_nothing():
+    site = a_site(a_technician("ann"), a_technician("bob", shifts=(LATE,)))
+    work = orders(*({"duration_h": 1.0 + i % 4, "risk_cost": 100.0 * i, "due_at": MONDAY + (10 + 9 * i) * HOUR} for i in range(12)))
+    first = plan(work, site=site, start=MONDAY, seed=1)
+    assert plan(work, site=site, start=MONDAY, seed=1, previous=first.assignments).assignments.equals(first.assignments)
+
+
+def test_work_in_progress_keeps_its_place_and_its_technician_and_machine_are_taken():
+    stood = pd.DataFrame({"order_id": ["o0"], "technician_id": ["ann"], "start_at": [MONDAY - HOUR], "end_at": [MONDAY + 3 * HOUR]})
+    work = orders({"machine_id": "m0"}, {"machine_id": "m0"}, {"machine_id": "m1"})
+    found = plan(work, site=a_site(a_technician("ann"), a_technician("bob")), start=MONDAY, seed=1, previous=stood, locked=["o0"])
+    assert planned(found)["o0"] == ("ann", MONDAY - HOUR)
+    assert planned(found)["o1"][1] == MONDAY + 3 * HOUR
+    assert planned(found)["o2"] == ("bob", MONDAY)
+    assert found.n_orders == 3
+    with pytest.raises(ValueError, match="locked orders without a previous assignment: o1"):
+        plan(work, site=a_site(a_technician()), start=MONDAY, seed=1, previous=stood, locked=["o1"])
+
+
+def test_the_tables_have_their_types_also_when_empty():
+    for found in (plan(orders(), site=a_site(), start=MONDAY, seed=1), plan(orders({}), site=a_site(a_technician()), start=MONDAY, seed=1)):
+        kinds = {c: str(t) for c, t in {**found.assignments.dtypes, **found.unplanned.dtypes}.items()}
+        assert kinds == {
+            "order_id": "str", "technician_id": "str", "start_at": "datetime64[us, UTC]", "end_at": "datetime64[us, UTC]",
+            "is_overtime": "bool", "is_late": "bool", "reason": "str", "earliest_alternative": "datetime64[us, UTC]",
+        }  # fmt: skip
+
+
+def test_bad_orders_are_named():
+    site = a_site(a_technician())
+    with pytest.raises(ValueError, match="orders lack the columns skills"):
+        plan(orders({}).drop(columns="skills"), site=site, start=MONDAY, seed=1)
+    with pytest.raises(ValueError, match="order o0: priority"):
+        plan(orders({"duration_h": 0.0}), site=site, start=MONDAY, seed=1)
+    with pytest.raises(ValueError, match="twice"):
+        plan(orders({"order_id": "x"}, {"order_id": "x"}), site=site, start=MONDAY, seed=1)
+    with pytest.raises(ValueError, match="aware"):
+        plan(orders({}), site=site, start=MONDAY.tz_localize(None), seed=1)
