@@ -60,7 +60,7 @@ def drops(
     """
     sites = {site.site: site for site in plant.sites()}
     names = config.files or [f.name for site in sites for f in landing.files(site=site)]
-    intake = Intake(landing=landing, lake=lake, ledger=ledger, run_id=context.run_id)
+    intake = Intake(landing=landing, lake=lake, ledger=ledger, run_id=context.run.run_id)
     taken: list[TakenIn] = []
     for name in names[: config.max_files]:
         try:
@@ -144,7 +144,7 @@ def sensor_readings(
         profile = readings_profile(merged.table.to_pandas(), site=plant.site(site_day.site), day=site_day.day)
         outcomes[site_day] = validate_table(profile, suite=readings_profile_suite())
         with ledger.begin() as connection:
-            keep_validation(connection, outcomes[site_day], site_day, run_id=context.run_id)
+            keep_validation(connection, outcomes[site_day], site_day, run_id=context.run.run_id)
         report(
             context,
             site_day,

@@ -171,4 +171,5 @@ def _for_planning(orders: pd.DataFrame, site: Site) -> pd.DataFrame:
         area=orders["machine_id"].map(areas),
         skills=orders["skills"].map(tuple),
         parts=orders["parts"].map(tuple),
+        parts_ordered_at=orders["ready_at"],  # parts are ordered when the work is approved
     )

@@ -129,7 +129,7 @@ def incidents(context: dg.AssetExecutionContext, lake: LakeResource, ledger: Led
         with ledger.begin() as connection:
             replace_incidents(connection, judged, site=site.site, day=site_day.day)
             if outcome := outcomes[site_day]:
-                keep_validation(connection, outcome, site_day, run_id=context.run_id)
+                keep_validation(connection, outcome, site_day, run_id=context.run.run_id)
         verdicts = judged["verdict"].value_counts()
         report(context, site_day, rows=len(judged), **{v: int(verdicts.get(v, 0)) for v in ("credible", "investigate", "false_positive_suspected")})
     check = summed_up("incidents_are_judged", {s: o for s, o in outcomes.items() if o}, severity=dg.AssetCheckSeverity.WARN)

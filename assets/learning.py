@@ -98,7 +98,7 @@ def detector_model(
     except NotTrainable as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     comparison = _compare(detector, healthy, ledger=ledger, models=models, site=plant_site)
-    training = _training(detector, healthy, comparison, site=plant_site, run_id=context.run_id)
+    training = _training(detector, healthy, comparison, site=plant_site, run_id=context.run.run_id)
     registered = models.register(training)
     lake.write_reference(reference_sample(healthy.features), site=plant_site.site, version=registered.version)
     with ledger.begin() as connection:

@@ -58,7 +58,7 @@ def sensor_quality(
         path = lake.write("sensor_quality", graded, **where)
         outcomes[site_day] = validate_table(graded, suite=sensor_quality_suite())
         with ledger.begin() as connection:
-            keep_validation(connection, outcomes[site_day], site_day, run_id=context.run_id)
+            keep_validation(connection, outcomes[site_day], site_day, run_id=context.run.run_id)
         grades = graded["grade"].value_counts()
         report(
             context,

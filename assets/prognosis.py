@@ -66,7 +66,7 @@ def failure_predictions(
         outcomes[site_day] = validate_table(predicted, suite=predictions_suite())
         with ledger.begin() as connection:
             replace_site_day(connection, predictions_table, predicted, **where)
-            keep_validation(connection, outcomes[site_day], site_day, run_id=context.run_id)
+            keep_validation(connection, outcomes[site_day], site_day, run_id=context.run.run_id)
         report(
             context,
             site_day,

@@ -181,7 +181,7 @@ def _main_job(environment: Environment, stages: "Stages", files: list[str], *, t
     from resources.lake import LakeResource
 
     hush()
-    with launcher() as started:
+    with launcher(environment) as started:
         job = MainJob(environment, started, stages)
         remarks = job.run(files)
         times = ["onset_at", "failure_at", "repaired_at"]

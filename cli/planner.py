@@ -64,7 +64,7 @@ def submit(
         raise CommandError(str(error)) from error
     if not is_new:
         return f"The request {request_id} had already been carried out; nothing changed."
-    with launcher() as started:
+    with launcher(environment) as started:
         started.run("plan_site_day", partition_key=SiteDay(decided_at.date(), site).key)
     with ledger.begin() as connection:
         return f"{order_id} is {order_row(connection, order_id)['state']}."

@@ -26,7 +26,7 @@ _EPOCH = {"epoch_s": US_PER_S, "epoch_ms": 1_000}
 _TO_US = {"s": US_PER_S, "ms": 1_000, "us": 1}
 
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
-_DATE = r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+_DATE = r"[0-9]{4}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-9])|(0[13-9]|1[0-2])-30|(0[13578]|1[02])-31)"
 _CLOCK = r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?"
 _OFFSET = r"(Z|[+-]([01][0-9]|2[0-3])(:?[0-5][0-9])?)"
 _ISO_NAIVE = rf"^{_DATE}([ T]{_CLOCK})?$"
@@ -167,7 +167,7 @@ def _from_iso(text: pa.ChunkedArray) -> tuple[Ints, Bools, Bools]:
 def _cast_well_formed(text: pa.ChunkedArray, kind: pa.DataType) -> tuple[Ints, Bools]:
     try:
         return _whole_us(_ints(text.cast(kind)), 1)
-    except pa.ArrowInvalid:  # a 30 February or the like, rare enough for the slower parser
+    except pa.ArrowInvalid:  # a 29 February or a year 0, rare enough for the slower parser
         return _from_pandas(pd.to_datetime(_series(text), format="ISO8601", errors="coerce", utc=True))
 
 

@@ -50,12 +50,13 @@ def build_evidence(
     window = pd.Timedelta(minutes=site.window_minutes)
     on = site.policy.detection.on_threshold
     anomalous = scores.loc[scores["state"] == "scored", ["machine_id", "window_start", "score"]]
+    # a column of nothing but NaT, as a query over ongoing work gives it, has no time zone
+    started, ended = (pd.to_datetime(maintenance[name], utc=True) for name in ("started_at", "ended_at"))
     rows = []
     for incident in incidents.to_dict("records"):
         machine_id, onset, last = incident["machine_id"], incident["onset_at"], incident["last_window_at"]
         inside = features[(features["machine_id"] == machine_id) & features["window_start"].between(onset, last)]
-        stops = maintenance[maintenance["machine_id"] == machine_id]
-        overlaps = (stops["started_at"] < last + window) & (stops["ended_at"].isna() | (stops["ended_at"] > onset))
+        overlaps = (maintenance["machine_id"] == machine_id) & (started < last + window) & (ended.isna() | (ended > onset))
         at_that_time = anomalous[anomalous["window_start"].between(onset, last)]
         rows.append(
             {

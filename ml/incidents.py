@@ -68,7 +68,8 @@ def find_incidents(scores: pd.DataFrame, *, site: Site, day: date, known: pd.Dat
     known: incident_id, machine_id, onset_at, last_window_at of earlier incidents. One that began before the look-back
     and reached it keeps its onset and name; for the others the scores alone decide, so that a repeat finds the same.
     Window counts and scores are of the look-back; duration_s counts from the onset. `ended_at` (NaT while it goes on)
-    is the end of the last anomalous window, as far as the scores up to the end of `day` can tell.
+    is the end of the last anomalous window, as far as the scores up to the end of `day` can tell. Machines that have left
+    the plant file are left out.
     Raises ValueError when a column is missing.
     """
     _need(scores, ("machine_id", "window_start", "state", "score", "n_members_agreeing", "n_sensors_moved", "moved_sensors"), what="scores")
@@ -83,8 +84,11 @@ def find_incidents(scores: pd.DataFrame, *, site: Site, day: date, known: pd.Dat
     if not len(scores):
         return typed_frame([], COLUMNS)
     begin, newest = int(index.min()), int(index.max())
+    present = {m.machine_id for m in site.machines}
     rows = []
     for machine_id, of_machine, at in _each_machine(scores, index):
+        if machine_id not in present:
+            continue
         earlier = _reaching_into(known, machine_id=machine_id, begin=begin, step=step, gap=policy.merge_gap_windows)
         values = of_machine["score"].to_numpy(dtype=np.float64)
         for run in merged_runs(at, values, policy=policy, newest=newest, open_until=earlier[1] if earlier else None):

@@ -72,9 +72,10 @@ def failure_mode_of_incident(moved: Movements, *, machine: Machine) -> str:
        and falling pressure, which lead a mode of their own, nor for rising pressure where no flow is measured -> AIR
     5. else the leading sensor's rule; nothing named            -> PDE
     """
+    types = {s.sensor_id: s.type for s in machine.sensors}
+    moved = {s: m for s, m in moved.items() if s in types}  # a sensor may have left the plant file since it was scored
     if not moved:
         return "PDE"
-    types = {s.sensor_id: s.type for s in machine.sensors}
     leading, first = next(iter(moved.items()))
     if first.feature == "std" and first.z < 0:
         return "AIR" if first.z <= STUCK_Z else "PDE"

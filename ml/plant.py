@@ -176,7 +176,7 @@ class DetectionPolicy(_Value):
     off_delay_windows: int = Field(default=6, ge=1)
     merge_gap_windows: int = Field(default=36, ge=0, description="runs nearer than this are one incident")
     look_back_days: int = Field(default=7, ge=1, le=30)
-    settle_windows: int = Field(default=3, ge=0, description="windows after a start that are not scored")
+    settle_windows: int = Field(default=6, ge=0, description="windows after a start that are not scored")
 
     @model_validator(mode="after")
     def _hysteresis(self) -> Self:
@@ -345,6 +345,10 @@ class Site(_Value):
             twice = sorted({i for i in ids if ids.count(i) > 1})
             if twice:
                 raise ValueError(f"{words} used twice: {', '.join(twice)}")
+        in_drops = [(m.name_in_drops if self.drops.columns.machine else "", q.name_in_drops) for m in self.machines for q in m.sensors]
+        shared = sorted({name for machine, name in in_drops if in_drops.count((machine, name)) > 1})
+        if shared:
+            raise ValueError(f"two sensors bear the same name in the drops: {', '.join(shared)}")
         known_parts = {p.part_id for p in self.parts}
         for mode, repair in self.repairs.items():
             if mode not in FAILURE_MODE_NAMES:

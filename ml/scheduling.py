@@ -7,8 +7,8 @@ Cost, in slots times the job's weight (priority and risk), summed over the jobs:
     8 horizons, when left out                   more than all of the former together for the same job
 
 Up to 8 jobs are solved as one model. More are improved by large neighbourhood search: 8 jobs at a time are taken out and put
-back at the least cost while the others stay, over neighbours in time and neighbours on one technician. On 20 jobs that beat the whole
-model in a third of its time; on 200 the whole model found nothing better than its start within 7 s.
+back at the least cost while the others stay, over neighbours in time and neighbours on one technician. On 20 jobs that cost 11594
+against 12282 by the whole model, in half its time; on 200 the whole model found nothing better than its start within 7 s.
 """
 
 import time

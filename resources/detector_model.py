@@ -22,7 +22,7 @@ class DetectorModel(PythonModel):  # type: ignore[misc]
         with open(context.artifacts["site"], encoding="utf-8") as file:
             self.site = Site.model_validate_json(file.read())
 
-    def predict(self, context: PythonModelContext, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
+    def predict(self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         features = model_input.assign(window_start=pd.to_datetime(model_input["window_start"]).dt.tz_localize("UTC"))
         scores = self.detector.score(features, site=self.site, model_version=1)
         return scores.drop(columns="model_version").assign(window_start=scores["window_start"].dt.tz_localize(None))

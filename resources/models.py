@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -81,11 +82,15 @@ class ModelsResource(dg.ConfigurableResource):
             detector.write_bytes(training.detector)
             site.write_text(training.site.model_dump_json(), encoding="utf-8")
             example = zoneless(training.input_example)
+            with warnings.catch_warnings():
+                # it fears integer columns that will lack values; ours are counts, and have none
+                warnings.filterwarnings("ignore", message=".*integer column", category=UserWarning)
+                signature = mlflow.models.infer_signature(example, zoneless(training.output_example))
             info = mlflow.pyfunc.log_model(
                 name="detector",
                 python_model=str(Path(__file__).with_name("detector_model.py")),
                 artifacts={"detector": str(detector), "site": str(site)},
-                signature=mlflow.models.infer_signature(example, zoneless(training.output_example)),
+                signature=signature,
                 input_example=example,
                 pip_requirements=SERVING_REQUIREMENTS,
             )

@@ -1,10 +1,15 @@
 """What every test may use: one real PostgreSQL for the session, a data folder of its own, the public data where it is."""
 
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from resources.ledger.ledger import LedgerResource
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -25,3 +30,23 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the public data is not at {folder}")
     return folder
+
+
+@pytest.fixture
+def ledger(postgres: str) -> Iterator["LedgerResource"]:
+    """A migrated ledger in a database of the test's own."""
+    from sqlalchemy import create_engine, make_url, text
+
+    from resources.ledger.ledger import LedgerResource, engine_for, migrate
+
+    name = f"ledger_{uuid.uuid4().hex[:12]}"
+    admin = create_engine(make_url(postgres).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"create database {name}"))
+    url = make_url(postgres).set(drivername="postgresql+psycopg", database=name).render_as_string(hide_password=False)
+    migrate(url)
+    yield LedgerResource(url=url)
+    engine_for(url).dispose()
+    with admin.connect() as connection:
+        connection.execute(text(f"drop database {name}"))
+    admin.dispose()

@@ -24,11 +24,11 @@ VERDICT_COLOURS = {"credible": RED, "investigate": ORANGE, "false_positive_suspe
 PRIORITY_COLOURS = {"urgent": RED, "high": ORANGE, "medium": TEAL, "low": GREY}
 HEAT = ("#eef3f7", "#d5e3ec", "#f6e3b4", "#f2c878", "#e79a4b", "#d36a34", "#b3392f", "#7d1d1d")  # one step per eighth of the score
 WIDTH_INCHES = 10.0
-MAX_LINES, MAX_HEAT_ROWS, MAX_HEAT_COLUMNS = 5, 20, 48
+MAX_LINES, MAX_HEAT_ROWS = 5, 20
 _SETTINGS: dict[Any, Any] = {
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "svg.fonttype": "none",
-    
+    "svg.hashsalt": "smart-maintenance",
     "font.size": 9,
     "font.family": "sans-serif",
     "text.color": INK,

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ml.detectors.fusion import Tail, combined_surprise, fit_tail, pareto_shape, pooled_shape, score_of, tail_excesses
 from scipy import stats
+
+from ml.detectors.fusion import Tail, combined_surprise, fit_tail, pareto_shape, pooled_shape, score_of, tail_excesses
 
 
 @pytest.mark.parametrize("true_shape", [0.0, 0.2, 0.4])

@@ -208,6 +208,13 @@ def test_an_urgent_job_longer_than_any_shift_is_called_out_around_the_regular_wo
     assert planned(found) == {"o1": ("ann", MONDAY), "o0": ("ann", MONDAY + 8 * HOUR)}
 
 
+def test_a_call_out_may_take_the_time_of_the_late_shift_work_that_it_replaces():
+    midnight = MONDAY - 5 * HOUR  # the shift begins in 5 hours, a technician called out is there in 4
+    work = orders({"priority": "urgent", "is_urgent": True, "due_at": midnight + 6.5 * HOUR})
+    found = plan(work, site=a_site(a_technician()), start=midnight, seed=1)
+    assert planned(found) == {"o0": ("ann", midnight + 4 * HOUR)}
+
+
 def test_nobody_is_called_out_of_an_absence():
     start = pd.Timestamp("2026-12-24T18:00Z")
     work = orders({"priority": "urgent", "is_urgent": True, "due_at": start + 8 * HOUR})
@@ -247,6 +254,8 @@ def test_a_full_horizon_leaves_the_lowest_out_and_says_when_there_is_room():
     found = plan(work, site=a_site(a_technician(), horizon_days=2), start=MONDAY, seed=1)
     assert set(planned(found)) == {"o1", "o2"}
     assert only_unplanned(found) == ("no free shift within 2 days", pd.Timestamp("2026-11-04T05:00Z"))
+    # 48 slots a day: one job of weight 20 + 20 a day later, one of weight 5 + 20 left out at 8 horizons of 96 slots.
+    assert (found.objective, found.status) == (40 * 48 + 25 * 8 * 96, "optimal")
 
 
 def test_work_that_is_not_ready_within_the_horizon_says_so():
@@ -268,7 +277,7 @@ def test_a_plan_stays_as_it_is_unless_moving_gains_more_than_a_day():
     work = orders({}, {}, {"priority": "low"})
     stood = pd.DataFrame({
         "order_id": ["o0", "o1"], "technician_id": ["bob", "bob"],
-        "start_at": [MONDAY + 3 * HOUR, MONDAY + pd.Timedelta(days=3)], "end_at": [MONDAY + 5 * HOUR, MONDAY + pd.Timedelta(days=3, hours=2)],
+        "start_at": [MONDAY + 3 * HOUR, MONDAY + 72 * HOUR], "end_at": [MONDAY + 5 * HOUR, MONDAY + 74 * HOUR],
     })  # fmt: skip
     found = planned(plan(work, site=site, start=MONDAY, seed=1, previous=stood))
     assert found["o0"] == ("bob", MONDAY + 3 * HOUR)  # three hours are not worth the disturbance

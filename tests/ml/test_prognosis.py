@@ -61,6 +61,8 @@ def test_a_ramp_that_began_two_days_ago_is_followed_and_not_averaged_away():
 def test_a_daily_season_is_not_taken_for_a_trend():
     found = forecast_of(series(lambda d: 80 + 0 * d, season=3), trip=Band(high=92))
     assert found.probability_30d < 0.05
+    # The sine of the day, one above and one below 80, goes on 6 and 18 hours from now.
+    assert found.trajectory["p50"].iloc[[0, 2]].tolist() == pytest.approx([83, 77], abs=0.7)
 
 
 def test_a_side_without_a_trip_limit_fails_at_its_alarm_limit():
@@ -179,6 +181,12 @@ def test_spikes_are_taken_out_and_steps_stay():
     spiked[10] += 30
     assert abs(without_spikes(spiked)[10]) < 1
     assert without_spikes(step) == pytest.approx(step)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_steep_daily_season_holds_no_spikes(seed: int):
+    value = series(lambda d: 80 + 0 * d, season=3, seed=seed)["value"].to_numpy()
+    assert (without_spikes(value) == value).all()
 
 
 HOT, CALM, BLIND, EMPTY = "hot", "calm", "blind", "empty"

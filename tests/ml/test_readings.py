@@ -108,7 +108,7 @@ def spell(at: datetime, spelling: str) -> str | float | int:
 
 def drop_format(kind: str, layout: str, spelling: str, **more: object) -> DropFormat:
     written_as = "iso" if spelling.startswith("iso") else spelling
-    return DropFormat(kind=kind, layout=layout, timestamp_format=written_as, **more)  # type: ignore[arg-type]
+    return DropFormat(kind=kind, layout=layout, timestamp_format=written_as, **more)
 
 
 def records(table: dict[Key, float], layout: str, spelling: str) -> tuple[list[str], list[dict[str, object]]]:
@@ -211,6 +211,9 @@ FULL = DropFormat(columns=DropColumns(quality="status", unit="unit"))
     ("line", "reason"),
     [
         ("2025-02-30T00:00:00Z,PT,1,ok,C", "bad_timestamp"),
+        ("2025-02-29T00:00:00Z,PT,1,ok,C", "bad_timestamp"),
+        ("2025-04-31T00:00:00Z,PT,1,ok,C", "bad_timestamp"),
+        ("0000-01-01T00:00:00Z,PT,1,ok,C", "bad_timestamp"),
         ("yesterday,PT,1,ok,C", "bad_timestamp"),
         (",PT,1,ok,C", "bad_timestamp"),
         ("2025-02-01T25:00:00Z,PT,1,ok,C", "bad_timestamp"),
@@ -420,6 +423,14 @@ def test_local_times_agree_with_python_wherever_they_are_unique(minutes: list[in
     assert found == expected
 
 
+def test_every_date_of_the_calendar_and_no_other_is_taken() -> None:
+    texts = [f"{y}-{m:02d}-{d:02d}T12:00:00" for y in (2023, 2024) for m in range(14) for d in range(33)]
+    site = a_site().model_copy(update={"first_day": date(2020, 1, 1)})
+    parsed = parse_drop((HEADER + local_rows(texts, "pump.flow")).encode(), site=site, received_at=RECEIVED)
+    days = [date(2023, 1, 1) + timedelta(days=i) for i in range(365 + 366)]
+    assert [at.date() for _, at in accepted(parsed)] == days
+
+
 def test_a_wrong_strptime_pattern_is_an_error_of_the_plant_file() -> None:
     with pytest.raises(ValueError, match="timestamp_format '%Q'"):
         parse(HEADER + "1,PT,1\n", DropFormat(timestamp_format="%Q"))
@@ -462,7 +473,7 @@ def test_parquet_with_text_that_is_not_utf8_is_unreadable() -> None:
         (b"timestamp,PT,PT\n", DropFormat(layout="wide"), "'PT' occurs more than once"),
         (b'timestamp,"sensor_id,value\n', DropFormat(), "quotes are not closed"),
         ("Zeit,sensor_id,value\nÄ".encode("latin-1"), DropFormat(), "UTF-8"),
-        (gzip.compress(b"timestamp,sensor_id,value\n"), DropFormat(), "UTF-8"),
+        (gzip.compress(b"timestamp,sensor_id,value\n", mtime=0), DropFormat(), "UTF-8"),
         (b'{"timestamp": 1, "value": 2}\n', DropFormat(kind="jsonl"), r"'sensor_id' is missing \(found: timestamp, value\)"),
         (b"timestamp,sensor_id\n", DropFormat(kind="jsonl"), "no line is a JSON object"),
         (b"PAR1 is not enough", DropFormat(kind="parquet"), "Parquet"),
@@ -564,7 +575,7 @@ def test_fast_and_slow_ways_of_reading_agree() -> None:
         (f"2025-02-{1 + i // 1440:02d}T{i // 60 % 24:02d}:{i % 60:02d}:00Z", v) for i, v in enumerate(rng.normal(20, 5, 3_000).tolist())
     ]
     text = HEADER + "".join(f"{t},PT,{v!r}\n" for t, v in rows)
-    for tail in ("", '"\n', "2025-02-09T00:00:00Z,PT, 1_0\n", "2025-02-30T00:00:00Z,PT,1\n", "x\n"):
+    for tail in ("", '"\n', "2025-02-09T00:00:00Z,PT, 1_0\n", "2025-02-29T00:00:00Z,PT,1\n", "x\n"):
         assert sorted(accepted(parse(text + tail)).values()) == sorted(v for _, v in rows)
     lines = "".join(json.dumps({"timestamp": t, "sensor_id": "PT", "value": v}) + "\n" for t, v in rows)
     for tail in ("", "{\n", '{"timestamp": [], "value": "x"}\n'):

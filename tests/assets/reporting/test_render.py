@@ -82,7 +82,7 @@ def test_hostile_text_is_escaped_wherever_a_report_can_hold_it() -> None:
     section = Section(bad, bad, (Figure(bad, bad, bad, bad),), (Table(bad, ("state", bad), ((bad, bad),)),), (chart,))
     page = Page(to_html(Report("system_health", bad, bad, date(2026, 1, 1), date(2026, 1, 1), bad, (section,))))
     assert "img" not in page.tags
-    assert "$x$" in chart.svg, "a dollar sign is no mathematics"
+    assert " $x$</text>" in chart.svg, "a dollar sign is no mathematics"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,0 +1,140 @@
+"""Taking files in: every row counted, every file once, whatever dies in between."""
+
+import gzip
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.exc import OperationalError
+
+from assets.intake import Intake
+from ml.plant import Site
+from resources.home import Home
+from resources.lake import LakeResource
+from resources.landing import LandingResource, drop_file
+from resources.ledger.intake import pending_site_days
+from resources.ledger.ledger import LedgerResource
+from resources.ledger.tables import deliveries, drops, quarantine_counts, segments
+
+SITE = Site.model_validate(
+    {
+        "site": "s",
+        "name": "S",
+        "first_day": "2026-09-01",
+        "machines": [
+            {
+                "machine_id": "P1",
+                "machine_class": "pump",
+                "sensors": [{"sensor_id": "P1-T", "type": "temperature", "unit": "°C", "physical": {"low": -50, "high": 150}}],
+            }
+        ],
+    }
+)
+ROWS = b"""timestamp,sensor_id,value
+2026-10-05T23:58:00Z,P1-T,20.5
+2026-10-05T23:59:00Z,P1-T,-3.25
+2026-10-06T00:00:00Z,P1-T,21.5
+2026-10-06T00:00:00Z,P1-T,21.5
+2026-10-06T00:01:00Z,P1-T,999
+2026-10-06T00:02:00Z,P9-T,20
+yesterday,P1-T,20
+"""
+
+
+class Zone:
+    """A data folder with what intake writes to."""
+
+    def __init__(self, root: Path, ledger: LedgerResource) -> None:
+        home = Home(root)
+        home.prepare()
+        self.root = root
+        self.landing = LandingResource(landing=str(home.folder("landing")), archive=str(home.folder("archive")), quarantine=str(home.folder("quarantine")))
+        self.lake = LakeResource(root=str(home.folder("lake")))
+        self.ledger = ledger
+
+    def drop(self, name: str, content: bytes = ROWS) -> str:
+        return str(drop_file(content, self.root / "landing" / "s", name).relative_to(self.root / "landing"))
+
+    def intake(self, ledger: LedgerResource | None = None) -> Intake:
+        return Intake(landing=self.landing, lake=self.lake, ledger=ledger or self.ledger, run_id="run")
+
+    def count(self, table: object) -> int:
+        with self.ledger.begin() as connection:
+            return int(connection.scalars(select(func.count()).select_from(table)).one())  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def zone(tmp_path: Path, ledger: LedgerResource) -> Zone:
+    return Zone(tmp_path, ledger)
+
+
+def test_every_row_gets_a_verdict_and_every_accepted_row_a_site_day(zone: Zone) -> None:
+    taken = zone.intake().take_in(zone.drop("a.csv"), SITE)
+    assert (taken.state, taken.rows_in, taken.rows_accepted, taken.rows_duplicate, taken.rows_quarantined) == ("accepted", 7, 3, 1, 3)
+    with zone.ledger.begin() as connection:
+        pending = pending_site_days(connection)
+        reasons = dict(connection.execute(select(quarantine_counts.c.reason, quarantine_counts.c.rows)).all())  # type: ignore[arg-type]
+        kept = connection.scalars(select(drops.c.kept_as)).one()
+    assert [(p.site, p.day) for p in pending] == [("s", date(2026, 10, 5)), ("s", date(2026, 10, 6))]
+    assert reasons == {"out_of_physical_range": 1, "unknown_sensor": 1, "bad_timestamp": 1}
+    segment = pq.ParquetFile(zone.lake.segment_path(site="s", day=date(2026, 10, 5), drop_id=pending[0].drop_ids[0])).read()
+    assert segment.to_pydict() == {
+        "sensor_id": ["P1-T", "P1-T"],
+        "timestamp": [datetime(2026, 10, 5, 23, 58, tzinfo=UTC), datetime(2026, 10, 5, 23, 59, tzinfo=UTC)],
+        "value": [20.5, -3.25],
+    }
+    assert (zone.root / kept).read_bytes() == ROWS, "the original lies untouched in the archive"
+    assert not (zone.root / "landing" / "s" / "a.csv").exists()
+    raw = pq.ParquetFile(next((zone.root / "quarantine" / "rows" / "s").glob("*.parquet"))).read().to_pydict()
+    assert raw["line"] == [6, 7, 8]
+    assert raw["raw"][2] == "yesterday,P1-T,20"
+
+
+def test_the_same_bytes_under_another_name_are_taken_in_once(zone: Zone) -> None:
+    zone.intake().take_in(zone.drop("a.csv"), SITE)
+    assert zone.intake().take_in(zone.drop("b.csv"), SITE).state == "duplicate_delivery"
+    assert (zone.count(drops), zone.count(deliveries), zone.count(segments)) == (1, 2, 2)
+
+
+def test_a_death_before_the_transaction_leaves_the_file_to_be_taken_in_again(zone: Zone) -> None:
+    name = zone.drop("a.csv")
+    nowhere = LedgerResource(url="postgresql+psycopg://nobody@/nothing?host=/nonexistent")
+    with pytest.raises(OperationalError):
+        zone.intake(nowhere).take_in(name, SITE)
+    assert (zone.root / "landing" / name).exists()
+    assert zone.intake().take_in(name, SITE).rows_accepted == 3
+
+
+def test_a_death_after_the_transaction_leaves_only_the_move_to_be_done(zone: Zone) -> None:
+    name = zone.drop("a.csv")
+    landed = zone.root / "landing" / name
+    zone.intake().take_in(name, SITE)
+    original = next((zone.root / "archive" / "drops" / "s").iterdir())
+    original.rename(landed)  # as if the process had died before it moved the file
+    assert zone.intake().take_in(name, SITE).state == "duplicate_delivery"
+    assert not landed.exists()
+    assert original.read_bytes() == ROWS
+    assert (zone.count(drops), zone.count(deliveries)) == (1, 1), "it is the delivery that it was"
+
+
+def test_a_file_that_cannot_be_read_is_refused_whole_with_its_reason(zone: Zone) -> None:
+    for name, content in (("torn.csv.gz", gzip.compress(ROWS)[:60]), ("empty.csv", b""), ("other.csv", b"a,b\n1,2\n")):
+        taken = zone.intake().take_in(zone.drop(name, content), SITE)
+        assert taken.state == "refused"
+        assert taken.reason
+        assert any(p.name.endswith(name) for p in (zone.root / "quarantine" / "drops" / "s").iterdir())
+    assert zone.intake().take_in(zone.drop("good.csv.gz", gzip.compress(ROWS)), SITE).rows_accepted == 3
+    with zone.ledger.begin() as connection:
+        assert connection.scalars(select(drops.c.drop_seq).order_by(drops.c.drop_seq)).all() == [1, 2, 3, 4]
+
+
+def test_unfinished_and_hidden_names_are_not_listed(zone: Zone) -> None:
+    folder = zone.root / "landing" / "s"
+    folder.mkdir(parents=True)
+    for name in (".hidden.csv", "a.csv.tmp", "b.part", "c.partial", "d.filepart", "e.csv.done", "e.csv"):
+        (folder / name).write_bytes(b"x")
+    (folder / "link.csv").symlink_to(folder / "e.csv")
+    found = list(zone.landing.files(site="s"))
+    assert [(f.name, f.is_marked_done) for f in found] == [("s/e.csv", True)]

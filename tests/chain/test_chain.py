@@ -1,0 +1,241 @@
+"""The whole chain over a small plant: what went in comes out, and each step rests on the one before."""
+
+import hashlib
+import json
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+from sqlalchemy import func, select
+
+from assets.partitions import SiteDay, range_tags
+from resources.ledger.findings import incidents_on
+from resources.ledger.tables import (
+    assignments,
+    decisions,
+    detector_versions,
+    drops,
+    incident_assessments,
+    machine_health,
+    plans,
+    predictions,
+    promotions,
+    quarantine_counts,
+    segments,
+    validations,
+    work_order_events,
+    work_order_incidents,
+    work_orders,
+)
+from resources.ledger.work import Decision, decide
+from resources.models import CHALLENGER, CHAMPION
+from tests.chain.conftest import DAYS, MACHINES, START, Chain
+
+LAST = START + timedelta(days=DAYS - 1)
+TRAINED_UNTIL = START + timedelta(days=4)
+
+
+def test_intake_counts_what_the_gateways_delivered(chain: Chain) -> None:
+    with chain.ledger.begin() as connection:
+        counted = connection.execute(
+            select(*(func.sum(drops.c[f"rows_{n}"]) for n in ("in", "accepted", "duplicate", "quarantined")))
+        ).one()
+        reasons = dict(
+            connection.execute(select(quarantine_counts.c.reason, func.sum(quarantine_counts.c.rows)).group_by(quarantine_counts.c.reason)).all()  # type: ignore[arg-type]
+        )
+    sent = chain.delivered
+    assert tuple(int(n) for n in counted) == (sent.rows, sent.accepted, sent.duplicate, sent.quarantined)
+    assert {k: int(v) for k, v in reasons.items()} == {
+        "not_a_number": sent.not_a_number,
+        "out_of_physical_range": sent.out_of_physical_range,
+        "unknown_sensor": sent.unknown_sensor,
+    }
+
+
+def test_stored_readings_are_the_true_values_at_their_times(chain: Chain) -> None:
+    for day, truth in chain.readings.items():
+        stored = chain.lake.read("sensor_readings", site="hamburg", day=day)
+        assert stored is not None
+        both = stored.merge(truth, on=["sensor_id", "timestamp"], suffixes=("", "_true"))
+        assert len(both) == len(stored)
+        np.testing.assert_array_equal(both["value"], both["value_true"])
+        assert not stored.duplicated(["sensor_id", "timestamp"]).any()
+        assert len(stored) > 0.95 * len(truth)
+
+
+def test_every_segment_is_merged(chain: Chain) -> None:
+    with chain.ledger.begin() as connection:
+        assert connection.scalars(select(func.count()).select_from(segments).where(segments.c.merged_at.is_(None))).one() == 0
+
+
+def test_the_champion_comes_from_mlflow_and_its_bytes_are_known_to_the_ledger(chain: Chain) -> None:
+    models = chain.launcher.definitions.resources["models"]
+    assert models.version_of("hamburg", CHAMPION) == models.version_of("hamburg", CHALLENGER) == 1
+    with chain.ledger.begin() as connection:
+        version = connection.execute(select(detector_versions)).mappings().one()
+        promotion = connection.execute(select(promotions)).mappings().one()
+    assert (version["data_start"], version["data_end"]) == (START, TRAINED_UNTIL)
+    assert promotion["is_promoted"]
+    content = models.load("hamburg", 1, artifact_sha256=version["artifact_sha256"])
+    assert hashlib.sha256(content).hexdigest() == version["artifact_sha256"]
+    client = models._client()
+    run = client.get_run(version["mlflow_run_id"])
+    assert run.data.params["data_end"] == TRAINED_UNTIL.isoformat()
+    assert run.data.tags["data_sha256"] == version["data_sha256"]
+    assert run.data.metrics["machines_trained"] == len(MACHINES)
+
+
+def test_the_served_model_scores_as_the_asset_did(chain: Chain) -> None:
+    import mlflow
+
+    from resources.models import zoneless
+
+    features = chain.lake.read_days("machine_features", site="hamburg", start=LAST - timedelta(days=1), end=LAST)
+    loaded = mlflow.pyfunc.load_model("models:/detector-hamburg@champion")
+    assert {c.name for c in loaded.metadata.get_input_schema()} == set(features.columns)
+    served = loaded.predict(zoneless(features))
+    stored = chain.lake.read("anomaly_scores", site="hamburg", day=LAST)
+    assert stored is not None
+    served = served[served["window_start"] >= pd.Timestamp(LAST)].reset_index(drop=True)
+    np.testing.assert_allclose(served["score"], stored["score"])
+
+
+def test_days_before_the_champion_have_no_scores_and_days_after_have(chain: Chain) -> None:
+    for offset in range(DAYS):
+        day = START + timedelta(days=offset)
+        scores = chain.lake.read("anomaly_scores", site="hamburg", day=day)
+        assert (scores is not None) == (day > TRAINED_UNTIL)
+
+
+def test_the_worn_bearing_is_found_before_it_fails_with_its_failure_mode(chain: Chain) -> None:
+    assert chain.fault.failure_at
+    with chain.ledger.begin() as connection:
+        found = incidents_on(connection, site="hamburg", day=chain.fault.failure_at.date() - timedelta(days=1))
+    worn = found[found["machine_id"] == "HH-C302"]
+    assert len(worn) == 1
+    incident = worn.iloc[0]
+    assert chain.fault.onset_at <= incident["onset_at"] < chain.fault.failure_at - timedelta(days=1)
+    assert (incident["verdict"], incident["failure_mode"], incident["top_sensor_id"]) == ("credible", "VIB", "HH-C302-VIB")
+    assert set(incident["evidence"]) >= {"n_members_agreeing", "peak_score", "worst_grade", "site_share"}
+
+
+def test_health_falls_with_the_fault_and_stays_high_elsewhere(chain: Chain) -> None:
+    with chain.ledger.begin() as connection:
+        rows = connection.execute(select(machine_health.c.machine_id, machine_health.c.day, machine_health.c.health)).all()
+    health = {(m, d): h for m, d, h in rows}
+    assert health["HH-C302", date(2026, 10, 8)] < 50 < 90 < health["HH-C302", TRAINED_UNTIL]
+
+
+def test_a_prediction_rests_on_the_incident_and_sees_the_failure_coming(chain: Chain) -> None:
+    day = date(2026, 10, 8)
+    with chain.ledger.begin() as connection:
+        row = connection.execute(
+            select(predictions).where(predictions.c.machine_id == "HH-C302", predictions.c.day == day, predictions.c.failure_mode == "VIB")
+        ).mappings().one()
+    assert row["probability_30d"] > 0.8
+    assert row["limit_side"] == "high"
+    assert row["leading_sensor_id"] == "HH-C302-VIB"
+    assert row["incident_ids"]
+    assert row["ttf_p10_days"] <= row["ttf_p50_days"]
+
+
+def test_the_work_order_links_its_incidents_and_its_history_is_audited(chain: Chain) -> None:
+    with chain.ledger.begin() as connection:
+        order = connection.execute(select(work_orders).where(work_orders.c.machine_id == "HH-C302", work_orders.c.failure_mode == "VIB")).mappings().one()
+        linked = connection.scalars(select(work_order_incidents.c.incident_id).where(work_order_incidents.c.order_id == order["order_id"])).all()
+        moves = connection.execute(
+            select(work_order_events.c.from_state, work_order_events.c.to_state)
+            .where(work_order_events.c.order_id == order["order_id"])
+            .order_by(work_order_events.c.event_id)
+        ).all()
+    assert linked
+    assert tuple(moves[0]) == (None, "proposed")
+    assert moves[-1][1] == order["state"]
+    assert all(a[1] == b[0] for a, b in zip(moves, moves[1:], strict=False)), "each change begins where the one before ended"
+
+
+def test_processing_a_site_day_again_changes_nothing(chain: Chain) -> None:
+    def state() -> dict[str, object]:
+        with chain.ledger.begin() as connection:
+            tables = (incident_assessments, machine_health, predictions, work_orders, work_order_events, plans, assignments, validations)
+            rows = {
+                t.name: sorted(str({k: v for k, v in r.items() if k != "run_id"}) for r in connection.execute(select(t)).mappings()) for t in tables
+            }
+        files = {str(p.relative_to(chain.lake.root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in Path(chain.lake.root).rglob("*.parquet")}
+        return {**rows, "lake": files}
+
+    before = state()
+    chain.launcher.run("process_site_day", partition_key=SiteDay(LAST - timedelta(days=2), "hamburg").key)
+    chain.launcher.run("process_site_day", tags=range_tags([SiteDay(LAST - timedelta(days=1), "hamburg"), SiteDay(LAST, "hamburg")]))
+    after = state()
+    for name, rows in before.items():
+        assert after[name] == rows, name
+
+
+def test_a_late_reading_reopens_its_day_and_the_later_drop_wins(chain: Chain) -> None:
+    from jobs.requests import pending_requests
+    from resources.landing import drop_file
+
+    day = START + timedelta(days=1)
+    old = chain.lake.read("sensor_readings", site="hamburg", day=day)
+    assert old is not None
+    at = pd.Timestamp(day, tz="UTC") + pd.Timedelta(hours=3)
+    text = f"timestamp,sensor_id,value,unit\n{at:%Y-%m-%dT%H:%M:%SZ},HH-P101-TEMP,47.11,°C\n"
+    folder = chain.environment.home.folder("landing") / "hamburg"
+    name = drop_file(text.encode(), folder, "late.csv").name
+    chain.launcher.run("intake", config=dg.RunConfig(ops={"drops": {"config": {"files": [f"hamburg/{name}"]}}}))
+    requests = pending_requests(chain.ledger)
+    asked = {(r.partition_key or r.tags["dagster/asset_partition_range_start"]) for r in requests}
+    assert any("2026-10-02|hamburg" in key for key in asked), "the day is processed again"
+    chain.launcher.run("process_site_day", partition_key=SiteDay(day, "hamburg").key)
+    new = chain.lake.read("sensor_readings", site="hamburg", day=day)
+    assert new is not None
+    changed = new[(new["sensor_id"] == "HH-P101-TEMP") & (new["timestamp"] == at)]
+    assert changed["value"].tolist() == [47.11]
+    assert len(new) - len(old) in (0, 1)
+    assert pending_requests(chain.ledger) == []
+
+
+def test_reports_exist_in_three_forms_with_figures_from_the_ledger(chain: Chain) -> None:
+    for kind in ("performance_summary", "anomaly_summary", "maintenance_summary", "system_health"):
+        folder = chain.environment.home.folder("reports") / kind / "hamburg"
+        page = (folder / f"{LAST}.html").read_text()
+        assert "<svg" in page or kind in ("maintenance_summary", "system_health")
+        assert "http://" not in page.replace("http://www.w3.org", "")
+        assert (folder / f"{LAST}.txt").read_text().strip()
+        assert json.loads((folder / f"{LAST}.json").read_text())["kind"] == kind
+    with chain.ledger.begin() as connection:
+        open_orders = connection.scalars(
+            select(func.count()).select_from(work_orders).where(work_orders.c.state.in_(("awaiting_decision", "approved", "scheduled")))
+        ).one()
+    text = (chain.environment.home.folder("reports") / "maintenance_summary" / "hamburg" / f"{LAST}.txt").read_text()
+    assert str(open_orders) in text.split("Urgent")[0]
+
+
+def test_every_check_of_the_chain_was_recorded_and_held(chain: Chain) -> None:
+    with chain.ledger.begin() as connection:
+        rows = connection.execute(select(validations.c.suite, func.count(), func.bool_and(validations.c.is_success)).group_by(validations.c.suite)).all()
+    assert {suite for suite, _, _ in rows} >= {"sensor_quality", "predictions", "incidents"}
+    assert all(is_success for _, _, is_success in rows)
+    records = chain.launcher.instance.get_run_records(dg.RunsFilter(job_name="process_site_day"))
+    assert len(records) >= 2
+    assert all(r.dagster_run.status is dg.DagsterRunStatus.SUCCESS for r in records)
+
+
+def test_a_decision_gates_the_schedule(chain: Chain) -> None:
+    with chain.ledger.begin() as connection:
+        waiting = connection.scalars(select(work_orders.c.order_id).where(work_orders.c.state == "awaiting_decision").order_by(work_orders.c.order_id)).all()
+        planned = set(connection.scalars(select(assignments.c.order_id)))
+    assert waiting, "the small plant leaves an order to decide on"
+    assert not planned & set(waiting), "nobody approved it, so nobody plans it"
+    order = waiting[0]
+    now = datetime.now(UTC)
+    with chain.ledger.begin() as connection:
+        decide(connection, Decision(order, "approve", "ada", "seen it", now, request_id="gate"))
+        assert connection.scalars(select(func.count()).select_from(decisions)).one() == 1
+    chain.launcher.run("plan_site_day", partition_key=SiteDay(now.date(), "hamburg").key)
+    with chain.ledger.begin() as connection:
+        assert connection.scalars(select(work_orders.c.state).where(work_orders.c.order_id == order)).one() == "scheduled"
+        assert connection.scalars(select(func.count()).select_from(assignments).where(assignments.c.order_id == order, assignments.c.day == now.date())).one() == 1

@@ -1,0 +1,101 @@
+"""The code location: what it promises to hold, and that it loads light."""
+
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+from definitions import defs
+from tests.conftest import CHECKOUT
+
+GROUPS = {
+    "drops": ("data_acquisition", None),
+    "sensor_readings": ("data_acquisition", "site_days"),
+    "sensor_quality": ("data_manipulation", "site_days"),
+    "machine_features": ("data_manipulation", "site_days"),
+    "anomaly_scores": ("state_detection", "site_days"),
+    "incidents": ("state_detection", "site_days"),
+    "machine_health": ("health_assessment", "site_days"),
+    "failure_predictions": ("prognostics", "site_days"),
+    "work_orders": ("advisory_generation", "site_days"),
+    "maintenance_schedule": ("advisory_generation", "site_days"),
+    "maintenance_reports": ("advisory_generation", "site_days"),
+    "detector_model": ("learning", "site"),
+    "drift_report": ("learning", "site_days"),
+}
+HEAVY = ("mlflow", "prophet", "great_expectations", "sklearn", "scipy", "ortools", "matplotlib", "holidays")
+
+
+def specs() -> dict[str, dg.AssetSpec]:
+    return {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+
+
+def partitions_of(spec: dg.AssetSpec) -> str | None:
+    if isinstance(spec.partitions_def, dg.MultiPartitionsDefinition):
+        return "site_days"
+    return "site" if isinstance(spec.partitions_def, dg.DynamicPartitionsDefinition) else None
+
+
+def test_the_assets_their_groups_and_partitions_are_these() -> None:
+    assert {name: (spec.group_name, partitions_of(spec)) for name, spec in specs().items()} == GROUPS
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_each_asset_says_what_it_is_who_owns_it_and_what_it_is_made_of(name: str) -> None:
+    spec = specs()[name]
+    assert spec.description
+    assert len(spec.description.split()) > 20, "a newcomer must understand it"
+    assert spec.owners
+    assert spec.kinds
+    assert spec.code_version
+
+
+def test_every_dependency_and_every_check_names_an_asset_that_is_there() -> None:
+    keys = {spec.key for spec in specs().values()}
+    assert {dep.asset_key for spec in specs().values() for dep in spec.deps} <= keys
+    checks = list(defs.resolve_asset_graph().asset_check_keys)
+    assert {check.asset_key for check in checks} <= keys
+    assert len(checks) >= 7
+
+
+def test_each_job_selects_what_it_says_and_is_described() -> None:
+    selected = {
+        "intake": {"drops"},
+        "train_detectors": {"detector_model"},
+        "plan_site_day": {"maintenance_schedule", "maintenance_reports"},
+        "process_site_day": set(GROUPS) - {"drops", "detector_model"},
+    }
+    for name, assets in selected.items():
+        job = defs.resolve_job_def(name)
+        assert {key.to_user_string() for key in job.asset_layer.selected_asset_keys} == assets, name
+        assert job.description
+    for name, fields in {
+        "submit_decision": {"order_id", "decision", "operator", "reason"},
+        "complete_work_order": {"order_id", "technician", "finding"},
+        "generate_report": {"start", "end", "site"},
+    }.items():
+        job = defs.resolve_job_def(name)
+        shape = job.all_node_defs[0].config_schema.as_field().config_type.fields  # type: ignore[union-attr]
+        assert fields <= set(shape), name
+        assert all(field.description for field in shape.values()), name
+
+
+def test_sensors_and_schedules_run_without_a_click() -> None:
+    repository = defs.get_repository_def()
+    assert {s.name for s in repository.sensor_defs} == {
+        "landing_sensor",
+        "new_drops_sensor",
+        "decisions_sensor",
+        "first_detector_sensor",
+        "new_champion_sensor",
+    }
+    assert {s.name for s in repository.schedule_defs} >= {"reconcile", "close_of_day_hamburg", "weekly_training_houston"}
+    assert all(s.default_status is dg.DefaultSensorStatus.RUNNING for s in repository.sensor_defs)
+    assert all(s.default_status is dg.DefaultScheduleStatus.RUNNING for s in repository.schedule_defs)
+
+
+def test_the_code_location_loads_without_the_heavy_libraries() -> None:
+    script = f"import sys, definitions; print([m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
