@@ -10,10 +10,9 @@ from jobs import operator, pipeline, schedules
 from resources.home import Home, plant_folder
 from resources.lake import LakeResource
 from resources.landing import LandingResource
-from resources.ledger.ledger import LedgerResource
-from resources.models import URI_VARIABLE, ModelsResource
+from resources.ledger.ledger import LEDGER_VARIABLE, LedgerResource
+from resources.models import STORE_VARIABLE, URI_VARIABLE, ModelsResource
 from resources.plant import PlantResource, read_plant
-from resources.postgres import URL_VARIABLE, database_url
 from resources.reports import ReportsResource
 from sensors import decisions, landing, new_drops
 from sensors import learning as learning_sensors
@@ -21,16 +20,19 @@ from sensors import learning as learning_sensors
 ASSET_MODULES = (acquisition, manipulation, detection, health, prognosis, advisory, learning)
 
 
-def build_resources(home: Home, *, plant: Path, server_url: str, tracking_uri: str | None = None) -> dict[str, dg.ConfigurableResource]:
-    """The resources over one data folder, one plant folder and one PostgreSQL server."""
+def build_resources(home: Home, *, plant: Path) -> dict[str, dg.ConfigurableResource]:
+    """The resources over one data folder and one plant folder; `cli.environment` sets the variables that name the databases.
+
+    As variables, not as values: the launch pad shows a resource's configuration, and a URL may hold a password.
+    """
     return {
         "lake": LakeResource(root=str(home.folder("lake"))),
         "landing": LandingResource(
             landing=str(home.folder("landing")), archive=str(home.folder("archive")), quarantine=str(home.folder("quarantine"))
         ),
-        "ledger": LedgerResource(url=database_url(server_url, "smart_maintenance")),
+        "ledger": LedgerResource(url=dg.EnvVar(LEDGER_VARIABLE)),
         "models": ModelsResource(
-            tracking_uri=tracking_uri or database_url(server_url, "mlflow"),
+            tracking_uri=dg.EnvVar(URI_VARIABLE if URI_VARIABLE in os.environ else STORE_VARIABLE),
             artifacts=str(home.folder("mlflow")),
             cache=str(home.folder("models")),
         ),
@@ -39,7 +41,7 @@ def build_resources(home: Home, *, plant: Path, server_url: str, tracking_uri: s
     }
 
 
-def build_definitions(home: Home, *, plant: Path, server_url: str, tracking_uri: str | None = None) -> dg.Definitions:
+def build_definitions(home: Home, *, plant: Path) -> dg.Definitions:
     """A fresh code location."""
     return dg.Definitions(
         assets=dg.load_assets_from_modules(ASSET_MODULES),
@@ -52,15 +54,9 @@ def build_definitions(home: Home, *, plant: Path, server_url: str, tracking_uri:
             learning_sensors.first_detector_sensor,
             learning_sensors.new_champion_sensor,
         ],
-        resources=build_resources(home, plant=plant, server_url=server_url, tracking_uri=tracking_uri),
+        resources=build_resources(home, plant=plant),
         executor=dg.in_process_executor,
     )
 
 
-defs = build_definitions(
-    Home.from_environment(),
-    plant=plant_folder(),
-    # Loading needs no server, running does: `maintenance` starts the embedded one and names it here.
-    server_url=os.environ.get(URL_VARIABLE, "postgresql://localhost/postgres"),
-    tracking_uri=os.environ.get(URI_VARIABLE),
-)
+defs = build_definitions(Home.from_environment(), plant=plant_folder())

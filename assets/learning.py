@@ -206,11 +206,15 @@ def _compare(detector: Any, healthy: Healthy, *, ledger: LedgerResource, models:
     figures: dict[str, Any] = {"challenger_false_alarms_per_machine_month": challenger_rate}
     champion = models.version_of(site.site, CHAMPION)
     if champion is None:
-        return Comparison(None, figures, is_better=True, why="first detector of the site: there is no champion to compare with")
+        why = (
+            f"promoted: first detector of the site, with {challenger_rate:.2f} false alarms per machine-month on "
+            f"{healthy.held_out_from:%Y-%m-%d} to {healthy.days[-1]}"
+        )
+        return Comparison(None, figures, is_better=True, why=why)
     with ledger.begin() as connection:
         known = version_record(connection, site=site.site, version=champion)
     if known is None:
-        return Comparison(champion, figures, is_better=True, why=f"champion {champion} was not trained here and is replaced")
+        return Comparison(champion, figures, is_better=True, why=f"promoted: champion {champion} was not trained here")
     standing = SiteDetector.from_bytes(models.load(site.site, champion, artifact_sha256=known["artifact_sha256"]))
     champion_rate = false_alarms_per_machine_month(standing.score(healthy.held_out, site=site, model_version=1), site=site)
     figures["champion_false_alarms_per_machine_month"] = champion_rate
@@ -237,6 +241,7 @@ def _training(detector: Any, healthy: Healthy, comparison: Comparison, *, site: 
         "off_threshold": site.policy.detection.off_threshold,
     }
     return Training(
+        name=f"{site.site} until {healthy.days[-1]}",
         site=site,
         detector=detector.to_bytes(),
         params=params,
@@ -251,7 +256,6 @@ def _training(detector: Any, healthy: Healthy, comparison: Comparison, *, site: 
             "code_version": distribution_version("smart-maintenance"),
             "dagster_run_id": run_id,
         },
-        figures={},
         input_example=sample,
         output_example=detector.score(sample, site=site, model_version=1).drop(columns="model_version"),
     )

@@ -78,4 +78,5 @@ def range_tags(chosen: Iterable[SiteDay]) -> dict[str, str]:
     return {
         "dagster/asset_partition_range_start": ordered[0].key,
         "dagster/asset_partition_range_end": ordered[-1].key,
+        "smart_maintenance/days": f"{ordered[0].site} {ordered[0].day} to {ordered[-1].day}",  # what the list of runs shows
     }

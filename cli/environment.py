@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ml.plant import Site
 from resources.home import CHECKOUT, HOME_VARIABLE, PLANT_VARIABLE, Home, plant_folder
-from resources.ledger.ledger import migrate
+from resources.ledger.ledger import LEDGER_VARIABLE, migrate
+from resources.models import STORE_VARIABLE
 from resources.plant import read_plant
 from resources.postgres import URL_VARIABLE, database_url, make_databases, serving
 
@@ -32,28 +33,42 @@ class Environment:
     server_url: str
 
 
+def places(home: Path | None, plant: Path | None) -> tuple[Home, Path]:
+    """The data folder and the plant folder: as named, else from the environment."""
+    return (
+        Home(home.expanduser().resolve()) if home else Home.from_environment(),
+        plant.expanduser().resolve() if plant else plant_folder(),
+    )
+
+
+def variables_of(home: Home, *, plant: Path, server_url: str) -> dict[str, str]:
+    """What our processes, Dagster's and MLflow's read from their environment."""
+    return {
+        HOME_VARIABLE: str(home.root),
+        PLANT_VARIABLE: str(plant),
+        URL_VARIABLE: server_url,
+        LEDGER_VARIABLE: database_url(server_url, "smart_maintenance"),
+        "DAGSTER_HOME": str(home.folder("dagster")),
+        "DAGSTER_POSTGRES_URL": database_url(server_url, "dagster"),
+        STORE_VARIABLE: database_url(server_url, "mlflow"),
+        **QUIET,
+    }
+
+
 @contextmanager
 def prepared(*, home: Path | None = None, plant: Path | None = None) -> Iterator[Environment]:
     """Everything a command needs, also for the processes it starts. Raises HomeError, PlantError, DatabaseError.
 
     `definitions` must be imported inside only: its partitions begin with the plant's first day.
     """
-    where = Home(home.expanduser().resolve()) if home else Home.from_environment()
-    plants = plant.expanduser().resolve() if plant else plant_folder()
+    where, plants = places(home, plant)
     sites = read_plant(plants)
     where.prepare()
     with serving(where.folder("pg")) as server_url:
         make_databases(server_url)
         migrate(database_url(server_url, "smart_maintenance"))
         shutil.copyfile(CHECKOUT / "dagster.yaml", where.folder("dagster") / "dagster.yaml")
-        variables = {
-            HOME_VARIABLE: str(where.root),
-            PLANT_VARIABLE: str(plants),
-            URL_VARIABLE: server_url,
-            "DAGSTER_HOME": str(where.folder("dagster")),
-            "DAGSTER_POSTGRES_URL": database_url(server_url, "dagster"),
-            **QUIET,
-        }
+        variables = variables_of(where, plant=plants, server_url=server_url)
         before = {name: os.environ.get(name) for name in variables}
         os.environ.update(variables)
         try:

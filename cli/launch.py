@@ -1,6 +1,5 @@
 """Headless runs: jobs of the code location, executed in this process and recorded in the Dagster instance."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -9,7 +8,6 @@ import dagster as dg
 
 from cli.environment import Environment
 from cli.errors import CommandError
-from resources.models import URI_VARIABLE
 
 
 T = TypeVar("T")
@@ -51,11 +49,8 @@ def launcher(environment: Environment) -> Iterator[Launcher]:
     """The code location over the environment's data folder and Dagster instance."""
     from definitions import build_definitions
 
-    definitions = build_definitions(
-        environment.home, plant=environment.plant, server_url=environment.server_url, tracking_uri=os.environ.get(URI_VARIABLE)
-    )
     with dg.DagsterInstance.get() as instance:
-        yield Launcher(definitions, instance)
+        yield Launcher(build_definitions(environment.home, plant=environment.plant), instance)
 
 
 def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -10,8 +10,9 @@ from typing import Annotated, Optional
 import typer
 from rich.console import Console
 
-from cli.environment import Environment, hush, prepared
+from cli.environment import Environment, hush, places, prepared
 from cli.errors import CommandError
+from cli.server import LOOPBACK, PORTS, Address, Service, check_service, run_service
 from resources.home import HomeError
 from resources.plant import PlantError, read_plant
 from resources.postgres import DatabaseError
@@ -106,6 +107,27 @@ def up(
 
     with prepared(home=home, plant=plant) as environment:
         serve(environment, dagster_port=port, mlflow_port=mlflow_port, console=console)
+
+
+@app.command()
+def server(
+    service: Annotated[Service, typer.Argument(help="init prepares the databases and ends; the others serve.")],
+    host: Annotated[str, typer.Option(help="Where to listen.")] = LOOPBACK,
+    port: Annotated[Optional[int], typer.Option(help="Left out: code-location 4000, webserver 3000, mlflow 5000.")] = None,
+    code_host: Annotated[str, typer.Option(help="Where webserver and daemon find the code location.")] = LOOPBACK,
+    code_port: Annotated[int, typer.Option()] = PORTS["code-location"],
+    *,
+    check: Annotated[bool, typer.Option("--check", help="Only say, by the exit code, whether the service on this machine answers.")] = False,
+    home: HomeOption = None,
+    plant: PlantOption = None,
+) -> None:
+    """Run one server of `up` by itself, over the PostgreSQL named by DATABASE_URL: for Docker Compose and other supervisors."""
+    where, plants = places(home, plant)
+    number = port or PORTS.get(service, 0)
+    if check:
+        check_service(service, home=where, plant=plants, at=Address(LOOPBACK, number))
+    else:
+        run_service(service, home=where, plant=plants, at=Address(host, number), code=Address(code_host, code_port))
 
 
 @app.command()

@@ -4,11 +4,9 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,10 +14,9 @@ from rich.console import Console
 
 from cli.environment import Environment
 from cli.errors import CommandError
+from cli.server import LOOPBACK, Address, answers, code_location, daemon, mlflow, program, webserver, write_workspace
 from resources.home import CHECKOUT
-from resources.postgres import database_url
 
-HOST = "127.0.0.1"
 START_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 20
 
@@ -35,7 +32,7 @@ class Servers:
     def start(self, name: str, command: Sequence[str]) -> None:
         with (self.logs / f"{name}.log").open("ab") as log:
             self.children[name] = subprocess.Popen(
-                [str(Path(sys.executable).with_name(command[0])), *command[1:]], cwd=CHECKOUT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                program(command), cwd=CHECKOUT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
 
     def wait_for(self, name: str, url: str) -> None:
@@ -43,11 +40,9 @@ class Servers:
         until = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < until:
             self.demand_alive()
-            try:
-                with urllib.request.urlopen(url, timeout=5):
-                    return
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.3)
+            if answers(url):
+                return
+            time.sleep(0.3)
         raise CommandError(f"{name} did not answer at {url} within {START_TIMEOUT_S} s; its log is {self.logs / name}.log.")
 
     def wait_for_port(self, name: str, port: int) -> None:
@@ -71,22 +66,20 @@ class Servers:
             _signal(child, signal.SIGTERM)
         until = time.monotonic() + STOP_TIMEOUT_S
         for child in self.children.values():
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 child.wait(timeout=max(0.1, until - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                pass
             _signal(child, signal.SIGKILL)  # also what it left behind in its group
             child.wait()
 
 
 def is_free(port: int) -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex((HOST, port)) != 0
+        return probe.connect_ex((LOOPBACK, port)) != 0
 
 
 def free_port() -> int:
     with socket.socket() as probe:
-        probe.bind((HOST, 0))
+        probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
         return port
 
@@ -102,7 +95,7 @@ def serve(environment: Environment, *, dagster_port: int, mlflow_port: int, cons
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         _start(servers, environment, dagster_port=dagster_port, mlflow_port=mlflow_port)
-        console.print(f"Dagster  http://{HOST}:{dagster_port}   MLflow  http://{HOST}:{mlflow_port}")
+        console.print(f"Dagster  http://{LOOPBACK}:{dagster_port}   MLflow  http://{LOOPBACK}:{mlflow_port}")
         console.print(f"Drop files into {environment.home.folder('landing')}/<site>/; Ctrl-C stops everything.")
         while True:
             servers.demand_alive()
@@ -115,31 +108,22 @@ def serve(environment: Environment, *, dagster_port: int, mlflow_port: int, cons
 
 
 def _start(servers: Servers, environment: Environment, *, dagster_port: int, mlflow_port: int) -> None:
-    code_port = free_port()
-    workspace = environment.home.folder("dagster") / "workspace.yaml"
-    workspace.write_text(f"load_from:\n  - grpc_server: {{host: {HOST}, port: {code_port}, location_name: smart_maintenance}}\n")
+    home, code = environment.home, Address(LOOPBACK, free_port())
+    at, mlflow_at = Address(LOOPBACK, dagster_port), Address(LOOPBACK, mlflow_port)
+    workspace = write_workspace(home, code=code)
     servers.console.print("Starting the code location, Dagster's webserver and daemon, and MLflow ...")
-    servers.start("code-location", ["dagster", "code-server", "start", "-h", HOST, "-p", str(code_port), "-m", "definitions", "-d", str(CHECKOUT)])
-    servers.start(
-        "mlflow",
-        [
-            *("mlflow", "server", "--host", HOST, "--port", str(mlflow_port), "--workers", "1"),
-            *("--backend-store-uri", database_url(environment.server_url, "mlflow")),
-            *("--default-artifact-root", environment.home.folder("mlflow").as_uri()),
-        ],
-    )
-    servers.wait_for_port("code-location", code_port)
-    servers.start("webserver", ["dagster-webserver", "-w", str(workspace), "-h", HOST, "-p", str(dagster_port)])
-    servers.start("daemon", ["dagster-daemon", "run", "-w", str(workspace)])
-    servers.wait_for("webserver", f"http://{HOST}:{dagster_port}/server_info")
-    servers.wait_for("mlflow", f"http://{HOST}:{mlflow_port}/health")
+    servers.start("code-location", code_location(code))
+    servers.start("mlflow", mlflow(mlflow_at, home=home))
+    servers.wait_for_port("code-location", code.port)
+    servers.start("webserver", webserver(at, workspace=workspace))
+    servers.start("daemon", daemon(workspace=workspace))
+    servers.wait_for("webserver", at.page("webserver"))
+    servers.wait_for("mlflow", mlflow_at.page("mlflow"))
 
 
 def _signal(child: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(child.pid, number)
-    except ProcessLookupError:
-        pass
 
 
 def _interrupt(*_: object) -> None:

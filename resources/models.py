@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
+STORE_VARIABLE = "MLFLOW_BACKEND_STORE_URI"  # what the tracking server serves, and what we use where no server is named
 SERVING_REQUIREMENTS = ["mlflow", "pandas", "pyarrow", "scikit-learn", "scipy", "pydantic"]
 
 
@@ -32,14 +33,14 @@ class ArtifactRefused(Exception):
 
 @dataclass(frozen=True)
 class Training:
-    """What a run in MLflow says about one trained detector."""
+    """What a run in MLflow says about one trained detector; `name` is what its list of runs shows."""
 
+    name: str
     site: Site
     detector: bytes
     params: Mapping[str, str | int | float]
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
-    figures: Mapping[str, str]
     input_example: pd.DataFrame
     output_example: pd.DataFrame
 
@@ -72,12 +73,10 @@ class ModelsResource(dg.ConfigurableResource):
         name = self.model_name(training.site.site)
         experiment = mlflow.get_experiment_by_name(name)
         experiment_id = experiment.experiment_id if experiment else mlflow.create_experiment(name, artifact_location=self._location(name))
-        with mlflow.start_run(experiment_id=experiment_id) as run, tempfile.TemporaryDirectory() as folder:
+        with mlflow.start_run(experiment_id=experiment_id, run_name=training.name) as run, tempfile.TemporaryDirectory() as folder:
             mlflow.log_params(dict(training.params))
             mlflow.log_metrics(dict(training.metrics))
             mlflow.set_tags(dict(training.tags) | {"artifact_sha256": training.artifact_sha256})
-            for file_name, text in training.figures.items():
-                mlflow.log_text(text, file_name)
             detector, site = Path(folder, "detector.bin"), Path(folder, "site.json")
             detector.write_bytes(training.detector)
             site.write_text(training.site.model_dump_json(), encoding="utf-8")

@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 from sqlalchemy import Connection, Engine, create_engine, text
 
+LEDGER_VARIABLE = "SMART_MAINTENANCE_LEDGER_URL"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 

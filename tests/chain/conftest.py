@@ -20,6 +20,8 @@ from ml.simulator import simulate
 from resources.lake import LakeResource
 from resources.landing import drop_file
 from resources.ledger.ledger import LedgerResource
+from resources.models import ModelsResource
+from resources.postgres import database_url
 from tests.conftest import CHECKOUT
 
 START = date(2026, 10, 1)
@@ -40,6 +42,13 @@ class Chain:
     @property
     def ledger(self) -> LedgerResource:
         return self.job.ledger
+
+    @property
+    def models(self) -> ModelsResource:
+        folder = self.environment.home.folder
+        return ModelsResource(
+            tracking_uri=database_url(self.environment.server_url, "mlflow"), artifacts=str(folder("mlflow")), cache=str(folder("models"))
+        )
 
     @property
     def lake(self) -> LakeResource:

@@ -71,7 +71,7 @@ def test_every_segment_is_merged(chain: Chain) -> None:
 
 
 def test_the_champion_comes_from_mlflow_and_its_bytes_are_known_to_the_ledger(chain: Chain) -> None:
-    models = chain.launcher.definitions.resources["models"]
+    models = chain.models
     assert models.version_of("hamburg", CHAMPION) == models.version_of("hamburg", CHALLENGER) == 1
     with chain.ledger.begin() as connection:
         version = connection.execute(select(detector_versions)).mappings().one()
