@@ -132,7 +132,7 @@ def sensor_readings(
 
     outcomes = {}
     for site_day in site_days_of(context):
-        where = {"site": site_day.site, "day": site_day.day}
+        where = site_day.where
         with ledger.begin() as connection:
             lock_site_day(connection, **where)
             existing = lake.read_arrow("sensor_readings", **where)

@@ -1,6 +1,7 @@
 """Advisory generation: work orders, their schedule, reports."""
 
 from datetime import datetime
+from typing import Any
 
 import dagster as dg
 import pandas as pd
@@ -53,17 +54,20 @@ def work_orders(context: dg.AssetExecutionContext, lake: LakeResource, ledger: L
     for site_day in site_days_of(context):
         site = plant.site(site_day.site)
         as_of = _read_until(lake, site, site_day)
-        where = {"site": site_day.site, "day": site_day.day}
+        where = site_day.where
         with ledger.begin() as connection:
-            proposals = propose(incidents_on(connection, **where), predictions_on(connection, **where), site=site, as_of=pd.Timestamp(as_of))
-            orders = {
-                open_or_join(connection, p, **where, state=initial_state(p, site.policy.approval), as_of=as_of) for p in proposals
-            }
+            proposals = propose(
+                incidents_on(connection, **where), predictions_on(connection, **where), site=site, as_of=pd.Timestamp(as_of)
+            )
+            orders = {open_or_join(connection, p, **where, state=initial_state(p, site.policy.approval), as_of=as_of) for p in proposals}
             resume_deferred(connection, site=site.site, until=as_of)
             reminders = 0
             for order_id, since in orders_awaiting(connection, site=site.site):
                 if (what := follow_up(since, as_of, policy=site.policy.approval)) is not None:
-                    words = {"remind": "reminder: this order waits for a decision", "escalate": "escalation: this order still waits for a decision"}
+                    words = {
+                        "remind": "reminder: this order waits for a decision",
+                        "escalate": "escalation: this order still waits for a decision",
+                    }
                     reminders += remind(connection, order_id, at=as_of, what=words[what])
         report(context, site_day, rows=len(orders - {None}), proposals=len(proposals), reminders=reminders)
 
@@ -91,9 +95,7 @@ def maintenance_schedule(context: dg.AssetExecutionContext, lake: LakeResource, 
             start = max(_read_until(lake, site, site_day), decided or site_day.start)
             orders = orders_to_plan(connection, site=site.site, before=site_day.end)
             previous = assignments_of_plan(connection, site=site.site, before=site_day.day)
-        planned = plan(
-            _for_planning(orders, site), site=site, start=pd.Timestamp(start), previous=previous, seed=site.policy.training.seed
-        )
+        planned = plan(_for_planning(orders, site), site=site, start=pd.Timestamp(start), previous=previous, seed=site.policy.training.seed)
         with ledger.begin() as connection:
             replace_plan(
                 connection,
@@ -139,7 +141,7 @@ def maintenance_reports(
     """
     sites = plant.sites()
     for site_day in site_days_of(context):
-        written = {}
+        written: dict[str, dg.MetadataValue[Any]] = {}
         for kind in KINDS:
             with ledger.begin() as connection:
                 paths = publish(
@@ -153,7 +155,7 @@ def maintenance_reports(
                     end=site_day.day,
                 )
             written[kind] = dg.MetadataValue.path(str(paths["html"]))
-        report(context, site_day, rows=len(written), **written)
+        report(context, site_day, rows=len(written), figures=written)
 
 
 def _read_until(lake: LakeResource, site: Site, site_day: SiteDay) -> datetime:

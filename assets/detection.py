@@ -1,12 +1,11 @@
 """State detection: anomaly scores by the site's champion, incidents with a verdict."""
 
 import json
-from datetime import timedelta
 
 import dagster as dg
 import pandas as pd
 
-from assets.manipulation import machine_features, sensor_quality
+from assets.manipulation import machine_features
 from assets.partitions import LOOK_BACK_DAYS, SiteDay, across_site, looking_back, site_days, site_days_of
 from assets.recording import OWNERS, column_schema, keep_validation, report, summed_up
 from expectations.contracts import ANOMALY_SCORES
@@ -47,7 +46,7 @@ def anomaly_scores(
     detectors: dict[str, tuple[SiteDetector, int]] = {}
     for site_day in site_days_of(context):
         site = plant.site(site_day.site)
-        features = lake.read_days("machine_features", site=site.site, start=site_day.day - timedelta(days=1), end=site_day.day)
+        features = lake.read_days("machine_features", site=site.site, start=site_day.looking_back(2), end=site_day.day)
         features = features[features["window_start"] < pd.Timestamp(site_day.end)]
         if site.site not in detectors:
             version = models.version_of(site.site, CHAMPION)
@@ -100,7 +99,7 @@ def _verified_champion(ledger: LedgerResource, models: ModelsResource, *, site: 
         dg.AssetCheckSpec(
             "incidents_are_judged",
             asset="incidents",
-            description="Every incident has complete evidence and a verdict; rules that an incident failed are its reasons, not a fault of the data.",
+            description="Every incident has complete evidence and a verdict; rules it failed are its reasons, not a fault of the data.",
         )
     ],
 )
@@ -118,8 +117,7 @@ def incidents(context: dg.AssetExecutionContext, lake: LakeResource, ledger: Led
     outcomes = {}
     for site_day in site_days_of(context):
         site = plant.site(site_day.site)
-        reach = {"site": site.site, "start": site_day.day - timedelta(days=LOOK_BACK_DAYS - 1), "end": site_day.day}
-        scores = lake.read_days("anomaly_scores", **reach)
+        scores = lake.read_days("anomaly_scores", site=site.site, start=site_day.looking_back(LOOK_BACK_DAYS), end=site_day.day)
         with ledger.begin() as connection:
             known = known_incidents(connection, site=site.site, before=site_day.day)
         found = find_incidents(scores, site=site, day=site_day.day, known=known)
@@ -131,7 +129,8 @@ def incidents(context: dg.AssetExecutionContext, lake: LakeResource, ledger: Led
             if outcome := outcomes[site_day]:
                 keep_validation(connection, outcome, site_day, run_id=context.run.run_id)
         verdicts = judged["verdict"].value_counts()
-        report(context, site_day, rows=len(judged), **{v: int(verdicts.get(v, 0)) for v in ("credible", "investigate", "false_positive_suspected")})
+        counted = {verdict: int(verdicts.get(verdict, 0)) for verdict in ("credible", "investigate", "false_positive_suspected")}
+        report(context, site_day, rows=len(judged), figures=counted)
     check = summed_up("incidents_are_judged", {s: o for s, o in outcomes.items() if o}, severity=dg.AssetCheckSeverity.WARN)
     return dg.MaterializeResult(check_results=[check])
 
@@ -139,9 +138,10 @@ def incidents(context: dg.AssetExecutionContext, lake: LakeResource, ledger: Led
 def _evidence(
     found: pd.DataFrame, scores: pd.DataFrame, *, lake: LakeResource, ledger: LedgerResource, site: Site, site_day: SiteDay
 ) -> pd.DataFrame:
-    reach = {"site": site.site, "start": site_day.day - timedelta(days=LOOK_BACK_DAYS - 1), "end": site_day.day}
-    features = lake.read_days("machine_features", **reach, columns=["machine_id", "window_start", "sensor_id", "running_share"])
-    quality = lake.read_days("sensor_quality", **reach, columns=["sensor_id", "grade"])
+    start = site_day.looking_back(LOOK_BACK_DAYS)
+    columns = ["machine_id", "window_start", "sensor_id", "running_share"]
+    features = lake.read_days("machine_features", site=site.site, start=start, end=site_day.day, columns=columns)
+    quality = lake.read_days("sensor_quality", site=site.site, start=start, end=site_day.day, columns=["sensor_id", "grade"])
     with ledger.begin() as connection:
         maintenance = maintenance_between(connection, site=site.site, start=found["onset_at"].min(), end=site_day.end)
         wolves = false_alarms(connection, site=site.site, until=site_day.day, days=30)
@@ -156,6 +156,6 @@ def _judged(found: pd.DataFrame, evidence: pd.DataFrame, scores: pd.DataFrame, *
         return found.assign(verdict=pd.Series(dtype="str"))
     judged = found.merge(verdicts, on="incident_id", validate="1:1")
     judged["moved_sensors"] = judged["moved_sensors"].map(json.loads)
-    judged["evidence"] = evidence.set_index("incident_id").loc[judged["incident_id"]].to_dict("records")
+    judged["evidence"] = pd.Series(evidence.set_index("incident_id").loc[judged["incident_id"]].to_dict("records"), dtype=object)
     judged["model_version"] = int(scores["model_version"].iloc[-1])
     return judged

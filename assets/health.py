@@ -32,7 +32,7 @@ def machine_health(context: dg.AssetExecutionContext, lake: LakeResource, ledger
     verdict; a higher score, a nearer limit or a further incident never raises it. Consumers: `failure_predictions`, reports.
     """
     for site_day in site_days_of(context):
-        where = {"site": site_day.site, "day": site_day.day}
+        where = site_day.where
         features = lake.read("machine_features", **where)
         if features is None:
             context.log.info("%s has no features on %s: no health.", site_day.site, site_day.day)
@@ -44,11 +44,11 @@ def machine_health(context: dg.AssetExecutionContext, lake: LakeResource, ledger
             active = incidents_on(connection, **where)
             health = health_of_machines(scores, features=features, incidents=active, site=plant.site(site_day.site), day=site_day.day)
             replace_site_day(connection, health_table, health, **where)
-        worst = health.loc[health["health"].idxmin()] if len(health) else None
+        worst = health.nsmallest(1, "health").to_dict("records")
         report(
             context,
             site_day,
             rows=len(health),
             mean_health=float(health["health"].mean()) if len(health) else 100.0,
-            worst_machine=f"{worst['machine_id']}: {worst['health']:.0f}" if worst is not None else "none",
+            worst_machine=f"{worst[0]['machine_id']}: {worst[0]['health']:.0f}" if worst else "none",
         )

@@ -126,8 +126,14 @@ def quarantine_counts(quarantined: pa.Table) -> list[dict[str, Any]]:
     """Rows per day, sensor and reason."""
     if not quarantined.num_rows:
         return []
-    keyed = quarantined.select(["sensor_id", "reason"]).append_column("day", quarantined["timestamp"].cast(pa.timestamp("us")).cast(pa.date32(), safe=False))
-    counted = keyed.append_column("rows", pa.array([1] * keyed.num_rows)).group_by(["day", "sensor_id", "reason"]).aggregate([("rows", "sum")])
-    ordered = counted.rename_columns({"rows_sum": "rows"}).sort_by([("day", "ascending"), ("sensor_id", "ascending"), ("reason", "ascending")])
+    keyed = quarantined.select(["sensor_id", "reason"]).append_column(
+        "day", quarantined["timestamp"].cast(pa.timestamp("us")).cast(pa.date32(), safe=False)
+    )
+    counted = (
+        keyed.append_column("rows", pa.array([1] * keyed.num_rows)).group_by(["day", "sensor_id", "reason"]).aggregate([("rows", "sum")])
+    )
+    ordered = counted.rename_columns({"rows_sum": "rows"}).sort_by(
+        [("day", "ascending"), ("sensor_id", "ascending"), ("reason", "ascending")]
+    )
     rows: list[dict[str, Any]] = ordered.to_pylist()
     return rows

@@ -170,9 +170,7 @@ def _days_to_learn_from(connection: Connection, *, site: Site, until: date | Non
 
 def _healthy(connection: Connection, *, lake: LakeResource, site: Site, days: list[date]) -> Healthy:
     """The days' features without incidents (unless people called them false alarms), maintenance, and sensors graded F."""
-    features = pd.concat(
-        [lake.read_days("machine_features", site=site.site, start=day, end=day) for day in days], ignore_index=True
-    )
+    features = pd.concat([lake.read_days("machine_features", site=site.site, start=day, end=day) for day in days], ignore_index=True)
     window = pd.Timedelta(minutes=site.window_minutes)
     start, end = pd.Timestamp(days[0], tz="UTC"), pd.Timestamp(days[-1] + timedelta(days=1), tz="UTC")
     incidents = latest_assessments(connection, site=site.site)
@@ -183,9 +181,11 @@ def _healthy(connection: Connection, *, lake: LakeResource, site: Site, days: li
     columns = ["machine_id", "onset_at", "last_window_at"]
     spans = [frame[columns] for frame in (incidents, stops) if len(frame)]
     is_healthy = pd.Series(data=True, index=features.index)
-    for span in pd.concat(spans).itertuples() if spans else ():
+    for span in pd.concat(spans).to_dict("records") if spans else ():
         starts = features["window_start"]
-        is_healthy &= ~((features["machine_id"] == span.machine_id) & (starts > span.onset_at - window) & (starts <= span.last_window_at))
+        is_healthy &= ~(
+            (features["machine_id"] == span["machine_id"]) & (starts > span["onset_at"] - window) & (starts <= span["last_window_at"])
+        )
     features = features[is_healthy]
     for day in days:
         quality = lake.read("sensor_quality", site=site.site, day=day, columns=["sensor_id", "grade"])
@@ -279,7 +279,7 @@ def drift_report(
     on retraining.
     """
     for site_day in site_days_of(context):
-        where = {"site": site_day.site, "day": site_day.day}
+        where = site_day.where
         plant_site = plant.site(site_day.site)
         version = models.version_of(site_day.site, CHAMPION)
         reference = lake.read_reference(site=site_day.site, version=version) if version is not None else None

@@ -46,7 +46,7 @@ def sensor_quality(
 
     outcomes = {}
     for site_day in site_days_of(context):
-        where = {"site": site_day.site, "day": site_day.day}
+        where = site_day.where
         site = plant.site(site_day.site)
         readings = lake.read("sensor_readings", **where)
         if readings is None:
@@ -89,7 +89,7 @@ def machine_features(context: dg.AssetExecutionContext, lake: LakeResource, plan
     besides; `running_share` says whether the machine ran. Source: `sensor_readings`. Consumers: the detector, health, prognosis.
     """
     for site_day in site_days_of(context):
-        where = {"site": site_day.site, "day": site_day.day}
+        where = site_day.where
         readings = lake.read("sensor_readings", **where, columns=["sensor_id", "timestamp", "value"])
         if readings is None:
             context.log.info("%s has no readings on %s: no features.", site_day.site, site_day.day)

@@ -7,6 +7,7 @@ them then; a wrong plant file is what the code location's error shows.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from typing import TypedDict
 
 import dagster as dg
 
@@ -18,6 +19,13 @@ LOOK_BACK_DAYS = 7  # an incident is followed back this far; see ml.incidents
 site = dg.DynamicPartitionsDefinition(name="site")
 day = dg.DailyPartitionsDefinition(start_date=datetime.combine(earliest_day(plant_folder()), time()), end_offset=1)
 site_days = dg.MultiPartitionsDefinition({"day": day, "site": site})
+
+
+class Where(TypedDict):
+    """A site-day as keyword arguments."""
+
+    site: str
+    day: date
 
 
 @dataclass(frozen=True, order=True)
@@ -32,12 +40,20 @@ class SiteDay:
         return dg.MultiPartitionKey({"day": self.day.isoformat(), "site": self.site})
 
     @property
+    def where(self) -> Where:
+        return {"site": self.site, "day": self.day}
+
+    @property
     def start(self) -> datetime:
         return datetime.combine(self.day, time(), tzinfo=UTC)
 
     @property
     def end(self) -> datetime:
         return self.start + timedelta(days=1)
+
+    def looking_back(self, days: int) -> date:
+        """The first of so many days that end with this one."""
+        return self.day - timedelta(days=days - 1)
 
     @classmethod
     def of(cls, key: str) -> "SiteDay":

@@ -56,7 +56,7 @@ def failure_predictions(
 
     outcomes = {}
     for site_day in site_days_of(context):
-        where = {"site": site_day.site, "day": site_day.day}
+        where = site_day.where
         site = plant.site(site_day.site)
         with ledger.begin() as connection:
             asked = _asked(connection, site=site, site_day=site_day)
@@ -112,13 +112,19 @@ def _asked(connection: Connection, *, site: Site, site_day: SiteDay) -> list[Ask
 def _predict(asked: Collection[Asked], *, lake: LakeResource, site: Site, site_day: SiteDay) -> tuple[pd.DataFrame, list[str]]:
     """The predictions, and why some questions have no answer."""
     policy = site.policy.prognosis
-    start = site_day.day - timedelta(days=policy.history_days - 1)
+    start = site_day.looking_back(policy.history_days)
     columns = ["machine_id", "window_start", "sensor_id", "mean", "running_share"]
-    features = lake.read_days("machine_features", site=site.site, start=start, end=site_day.day, columns=columns) if asked else pd.DataFrame()
+    features = (
+        lake.read_days("machine_features", site=site.site, start=start, end=site_day.day, columns=columns) if asked else pd.DataFrame()
+    )
     answered: list[tuple[str, MachinePrognosis]] = []
     links: list[list[str]] = []
     unknown: list[str] = []
-    as_of = min(features["window_start"].max() + pd.Timedelta(minutes=site.window_minutes), pd.Timestamp(site_day.end)) if len(features) else None
+    as_of = (
+        min(features["window_start"].max() + pd.Timedelta(minutes=site.window_minutes), pd.Timestamp(site_day.end))
+        if len(features)
+        else None
+    )
     for machine_id, mode, sensors, incident_ids in asked:
         if as_of is None:
             break
@@ -137,7 +143,7 @@ def _predict(asked: Collection[Asked], *, lake: LakeResource, site: Site, site_d
         answered.append((mode or _mode_of(prognosis, site=site), prognosis))
         links.append(list(incident_ids))
     predicted = predictions_frame(answered)
-    return predicted.assign(as_of=as_of, incident_ids=links), unknown
+    return predicted.assign(as_of=as_of, incident_ids=pd.Series(links, dtype=object)), unknown
 
 
 def _hourly(features: pd.DataFrame) -> dict[str, pd.DataFrame]:

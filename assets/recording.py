@@ -32,9 +32,17 @@ def column_schema(contract: Contract) -> dg.TableSchema:
     )
 
 
-def report(context: dg.AssetExecutionContext, site_day: SiteDay, *, rows: int, path: Path | None = None, **figures: Any) -> None:
+def report(
+    context: dg.AssetExecutionContext,
+    site_day: SiteDay,
+    *,
+    rows: int,
+    path: Path | None = None,
+    figures: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> None:
     """Attach the site-day's figures to its materialization."""
-    metadata: dict[str, Any] = {"dagster/row_count": rows, **figures}
+    metadata: dict[str, Any] = {"dagster/row_count": rows, **(figures or {}), **more}
     if path is not None:
         metadata["path"] = dg.MetadataValue.path(str(path))
     context.add_asset_metadata(metadata, partition_key=site_day.key)
@@ -56,9 +64,7 @@ def keep_validation(connection: Connection, outcome: ValidationOutcome, site_day
     )
 
 
-def summed_up(
-    name: str, outcomes: Mapping[SiteDay, ValidationOutcome], *, severity: dg.AssetCheckSeverity
-) -> dg.AssetCheckResult:
+def summed_up(name: str, outcomes: Mapping[SiteDay, ValidationOutcome], *, severity: dg.AssetCheckSeverity) -> dg.AssetCheckResult:
     """One check result for the run's site-days; the ledger has each one's."""
     failed = {s: o for s, o in outcomes.items() if not o.success}
     claims: Sequence[str] = [f"{s.day} {s.site}: {r.name}" for s, o in sorted(failed.items()) for r in o.results if not r.success]

@@ -9,7 +9,6 @@ import dagster as dg
 from cli.environment import Environment
 from cli.errors import CommandError
 
-
 T = TypeVar("T")
 
 
@@ -30,7 +29,7 @@ class Launcher:
     ) -> dg.ExecuteInProcessResult:
         """Execute a job to its end. Raises CommandError with the failed step's own words."""
         job = self.definitions.resolve_job_def(job_name)
-        run_config: dict[str, Any] = config.to_config_dict() if config else {}
+        run_config: dict[str, Any] = config.to_config_dict() if config else {}  # type: ignore[no-untyped-call]
         run_config["loggers"] = {"console": {"config": {"log_level": "CRITICAL"}}}
         result = job.execute_in_process(
             run_config=run_config,

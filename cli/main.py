@@ -5,7 +5,7 @@ import shutil
 import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 from rich.console import Console
@@ -16,6 +16,9 @@ from cli.server import LOOPBACK, PORTS, Address, Service, check_service, run_ser
 from resources.home import HomeError
 from resources.plant import PlantError, read_plant
 from resources.postgres import DatabaseError
+
+if TYPE_CHECKING:
+    from cli.process import Stages
 
 app = typer.Typer(
     name="maintenance",
@@ -30,7 +33,10 @@ HomeOption = Annotated[
     Optional[Path], typer.Option("--home", help="Data folder [default: $SMART_MAINTENANCE_HOME, else .smart-maintenance in the checkout].")
 ]
 PlantOption = Annotated[
-    Optional[Path], typer.Option("--plant", help="Folder of plant files, one <site>.yaml each [default: $SMART_MAINTENANCE_PLANT, else the demonstration plant].")
+    Optional[Path],
+    typer.Option(
+        "--plant", help="Folder of plant files, one <site>.yaml each [default: $SMART_MAINTENANCE_PLANT, else the demonstration plant]."
+    ),
 ]
 DayOption = Annotated[Optional[datetime], typer.Option(formats=["%Y-%m-%d"], help="First day (UTC) [default: so that it ends yesterday].")]
 
@@ -60,7 +66,9 @@ def demo(home: HomeOption = None) -> None:
 
 @app.command()
 def run(
-    drops: Annotated[Path, typer.Option(help="Folder of drops: <site>/... for each site, or the files themselves where the plant has one site.")],
+    drops: Annotated[
+        Path, typer.Option(help="Folder of drops: <site>/... for each site, or the files themselves where the plant has one site.")
+    ],
     plant: PlantOption = None,
     home: HomeOption = None,
 ) -> None:
@@ -117,7 +125,9 @@ def server(
     code_host: Annotated[str, typer.Option(help="Where webserver and daemon find the code location.")] = LOOPBACK,
     code_port: Annotated[int, typer.Option()] = PORTS["code-location"],
     *,
-    check: Annotated[bool, typer.Option("--check", help="Only say, by the exit code, whether the service on this machine answers.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say, by the exit code, whether the service on this machine answers.")
+    ] = False,
     home: HomeOption = None,
     plant: PlantOption = None,
 ) -> None:
@@ -188,13 +198,13 @@ def main() -> None:
         sys.exit(2)
 
 
-def _stages() -> "Stages":  # noqa: F821
+def _stages() -> "Stages":
     from cli.process import Stages
 
     return Stages(console)
 
 
-def _main_job(environment: Environment, stages: "Stages", files: list[str], *, truth_file: Path | None) -> None:  # noqa: F821
+def _main_job(environment: Environment, stages: "Stages", files: list[str], *, truth_file: Path | None) -> None:
     import pandas as pd
 
     from cli.launch import launcher

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import pandas as pd
 from rich.table import Table
 
 from cli.environment import Environment
@@ -30,9 +31,15 @@ def list_orders_table(environment: Environment, *, site: str | None, states: Col
     table = Table("order", "state", "priority", "due (UTC)", "within 30 days", "risk", "what")
     for row in found.to_dict("records"):
         probability = row["probability_30d"]
-        said = f"{probability:.0%}" if probability is not None and probability == probability else "not predicted"
+        said = "not predicted" if pd.isna(probability) else f"{probability:.0%}"
         table.add_row(
-            row["order_id"], row["state"], row["priority"], f"{row['due_at']:%Y-%m-%d %H:%M}", said, f"{row['risk_cost']:,.0f}", row["title"]
+            row["order_id"],
+            row["state"],
+            row["priority"],
+            f"{row['due_at']:%Y-%m-%d %H:%M}",
+            said,
+            f"{row['risk_cost']:,.0f}",
+            row["title"],
         )
     return table
 
@@ -84,7 +91,9 @@ def make_reports(environment: Environment, *, start: date, end: date, site: str 
     reports = ReportsResource(root=str(environment.home.folder("reports")))
     with ledger_of(environment).begin() as connection:
         return [
-            publish(kind, connection=connection, lake=lake, reports=reports, sites=environment.sites, site=site, start=start, end=end)["html"]
+            publish(kind, connection=connection, lake=lake, reports=reports, sites=environment.sites, site=site, start=start, end=end)[
+                "html"
+            ]
             for kind in KINDS
         ]
 

@@ -76,7 +76,10 @@ class MainJob:
             needed = site.policy.training.min_healthy_days
             to_learn_from = days[:needed]
             if len(days) <= needed:
-                yield f"{site.site}: {len(days)} days of readings; a detector needs {needed} and days to score after them, so nothing was scored."
+                yield (
+                    f"{site.site}: {len(days)} days of readings; a detector needs {needed} and days to score after them, "
+                    "so nothing was scored."
+                )
         with self.stages.stage(f"{site.site}: first days", len(to_learn_from)) as advance:
             self._site_days(site, to_learn_from, advance)
         if to_learn_from and len(days) > len(to_learn_from):

@@ -1,7 +1,7 @@
 """What a headless run ended in: figures queried from ledger and lake, and held against the truth where it is known."""
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 
 import pandas as pd
 from rich.console import Console
@@ -32,13 +32,17 @@ class Outcome:
 
     @classmethod
     def query(cls, connection: Connection, *, environment: Environment, lake: LakeResource, truth: pd.DataFrame | None) -> "Outcome":
-        totals = connection.execute(
-            select(
-                func.count().label("files"),
-                func.count().filter(drops.c.state == "refused").label("files_refused"),
-                *(func.coalesce(func.sum(drops.c[f"rows_{n}"]), 0).label(n) for n in ("in", "accepted", "duplicate", "quarantined")),
+        totals = (
+            connection.execute(
+                select(
+                    func.count().label("files"),
+                    func.count().filter(drops.c.state == "refused").label("files_refused"),
+                    *(func.coalesce(func.sum(drops.c[f"rows_{n}"]), 0).label(n) for n in ("in", "accepted", "duplicate", "quarantined")),
+                )
             )
-        ).mappings().one()
+            .mappings()
+            .one()
+        )
         found = latest_assessments(connection)
         newest = select(plans.c.site, func.max(plans.c.day).label("day")).group_by(plans.c.site).subquery()
         current = {
@@ -73,7 +77,7 @@ def _evaluate(found: pd.DataFrame, truth: pd.DataFrame, *, environment: Environm
     """Incidents that were not suspected to be false, against the injected faults, over the machine-days that were scored."""
     machine_days = 0.0
     onset = truth["onset_at"].min().date() - timedelta(days=30)
-    last = max(truth["repaired_at"].max().date(), date.fromtimestamp(truth["onset_at"].max().timestamp())) + timedelta(days=30)
+    last = max(truth["repaired_at"].max().date(), truth["onset_at"].max().date()) + timedelta(days=30)
     for site in environment.sites:
         scores = lake.read_days("anomaly_scores", site=site.site, start=onset, end=last, columns=["state"])
         machine_days += len(scores) * site.window_minutes / 1440
@@ -85,16 +89,23 @@ def show(outcome: Outcome, *, environment: Environment, seconds: dict[str, float
     table = Table(show_header=False, box=None, padding=(0, 2), title="What came of it", title_justify="left", title_style="bold")
     counts = outcome.intake
     table.add_row("drops taken in", f"{counts['files']:,} ({counts['files_refused']:,} refused whole)")
-    table.add_row("readings", f"{counts['in']:,} in = {counts['accepted']:,} accepted + {counts['duplicate']:,} duplicate + {counts['quarantined']:,} quarantined")
+    table.add_row(
+        "readings",
+        f"{counts['in']:,} in = " + " + ".join(f"{counts[name]:,} {name}" for name in ("accepted", "duplicate", "quarantined")),
+    )
     if len(outcome.refused):
-        table.add_row("quarantined because", ", ".join(f"{r.reason} {int(r.rows):,}" for r in outcome.refused.itertuples()))
+        table.add_row("quarantined because", ", ".join(f"{r['reason']} {int(r['rows']):,}" for r in outcome.refused.to_dict("records")))
     verdicts = outcome.incidents["verdict"].value_counts()
-    words = ", ".join(f"{n} {v.replace('_', ' ')}" for v, n in sorted(verdicts.items())) or "none"
+    words = ", ".join(f"{n} {str(v).replace('_', ' ')}" for v, n in sorted(verdicts.items(), key=str)) or "none"
     table.add_row("incidents", f"{len(outcome.incidents)}: {words}")
     if outcome.evaluation is not None:
         _add_evaluation(table, outcome.evaluation)
-    table.add_row("failure predictions", f"{outcome.n_predictions:,}, of which {outcome.n_predictions_30d:,} see a failure within 30 days as likely")
-    table.add_row("work orders", ", ".join(f"{int(r.n)} {r.state.replace('_', ' ')}" for r in outcome.orders.itertuples()) or "none")
+    table.add_row(
+        "failure predictions", f"{outcome.n_predictions:,}, of which {outcome.n_predictions_30d:,} see a failure within 30 days as likely"
+    )
+    table.add_row(
+        "work orders", ", ".join(f"{int(r['n'])} {r['state'].replace('_', ' ')}" for r in outcome.orders.to_dict("records")) or "none"
+    )
     table.add_row("jobs scheduled", f"{outcome.n_scheduled} in the current plans, {outcome.n_unplanned} without a place")
     table.add_row("reports", str(environment.home.folder("reports")))
     table.add_row("time", ", ".join(f"{name} {s:.0f} s" for name, s in seconds.items() if s >= 0.5))
@@ -116,5 +127,6 @@ def _add_evaluation(table: Table, evaluation: Evaluation) -> None:
         table.add_row("", f"{fault['machine_id']}: {fault['kind'].replace('_', ' ')}, {said}")
     table.add_row(
         "false alarms",
-        f"{evaluation.false_alarms_per_machine_month:.2f} per machine-month ({len(evaluation.false_alarms)} in {evaluation.machine_months:.1f} machine-months scored)",
+        f"{evaluation.false_alarms_per_machine_month:.2f} per machine-month "
+        f"({len(evaluation.false_alarms)} in {evaluation.machine_months:.1f} machine-months scored)",
     )

@@ -111,11 +111,18 @@ ANOMALY_SCORES = Contract(
         WINDOW_START,
         Column("state", pa.string(), "why a window has a score or none", one_of=("scored", "stopped", "settling", "too_few_readings")),
         _number("score", "fused anomaly score, higher is more anomalous; null unless scored", nullable=True, low=0, high=1),
-        *(_number(m, f"score of the member {m}, on the same scale; null where it cannot score", nullable=True, low=0, high=1) for m in MEMBERS),
+        *(
+            _number(m, f"score of the member {m}, on the same scale; null where it cannot score", nullable=True, low=0, high=1)
+            for m in MEMBERS
+        ),
         Column("n_members_agreeing", pa.int32(), "members at or above the on-threshold", low=0),
         Column("n_sensors_moved", pa.int32(), "sensors with a robust z of 4 or more in any feature", low=0),
         Column("top_sensor_id", pa.string(), "the sensor that contributes most; null unless scored", nullable=True),
-        Column("moved_sensors", pa.string(), 'JSON object sensor_id -> {"share": 0..1, "z": signed, "feature": name}, the largest contributions first'),
+        Column(
+            "moved_sensors",
+            pa.string(),
+            'JSON object sensor_id -> {"share": 0..1, "z": signed, "feature": name}, the largest contributions first',
+        ),
         Column("model_version", pa.int32(), "version of the site's detector in MLflow", low=1),
     ),
     key=("machine_id", "window_start"),

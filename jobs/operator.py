@@ -22,7 +22,9 @@ class DecisionConfig(dg.Config):
     operator: str = Field(description="Who decides; it goes into the audit log.")
     reason: str = Field(description="Why; it goes into the audit log.")
     defer_until: str | None = Field(default=None, description="ISO 8601 time with offset; only for defer.")
-    request_id: str = Field(default="", description="A repeated request with the same id changes nothing. Empty: each launch is its own request.")
+    request_id: str = Field(
+        default="", description="A repeated request with the same id changes nothing. Empty: each launch is its own request."
+    )
 
 
 @dg.op
@@ -106,7 +108,9 @@ def write_report(
     unknown = sorted(set(config.kinds) - set(KINDS))
     if unknown or end < start:
         raise dg.Failure(
-            f"Unknown kinds of report: {', '.join(unknown)}; there are {', '.join(KINDS)}." if unknown else f"The range ends ({end}) before it starts ({start}).",
+            f"Unknown kinds of report: {', '.join(unknown)}; there are {', '.join(KINDS)}."
+            if unknown
+            else f"The range ends ({end}) before it starts ({start}).",
             allow_retries=False,
         )
     for kind in config.kinds:

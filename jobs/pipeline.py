@@ -26,7 +26,7 @@ intake = dg.define_asset_job(
 process_site_day = dg.define_asset_job(
     "process_site_day",
     selection=dg.AssetSelection.assets(*SITE_DAY_ASSETS),
-    description="Everything that follows from a site-day's readings: quality, features, scores, incidents, predictions, orders, plan, reports.",
+    description="All that follows from a site-day's readings: quality, features, scores, incidents, predictions, orders, plan, reports.",
 )
 plan_site_day = dg.define_asset_job(
     "plan_site_day",

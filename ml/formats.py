@@ -25,7 +25,7 @@ _LINES_AT_ONCE = 65_536
 RAW_LIMIT = 1_000  # characters of a refused row that are kept; the original file is archived whole
 
 
-class UnreadableDrop(ValueError):  # noqa: N818 - it says what became of the drop, as elsewhere in the words of the project
+class UnreadableDrop(ValueError):
     """The drop as a whole cannot be read; the message says what is wrong and what to do."""
 
 

@@ -10,9 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-SensorType = Literal[
-    "temperature", "vibration", "pressure", "current", "flow", "voltage", "rotation_speed", "level", "power", "other"
-]
+SensorType = Literal["temperature", "vibration", "pressure", "current", "flow", "voltage", "rotation_speed", "level", "power", "other"]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 Criticality = Literal["low", "medium", "high", "critical"]
@@ -137,7 +135,7 @@ class Shift(_Value):
     @classmethod
     def _quoted(cls, value: object) -> object:
         if isinstance(value, int | float):  # YAML 1.1 reads 14:00 as the number 840
-            raise ValueError('write a time in quotes, such as "14:00"')
+            raise ValueError('write a time in quotes, such as "14:00"')  # noqa: TRY004 - pydantic reports ValueErrors
         return value
 
 
@@ -265,8 +263,18 @@ DEFAULT_REPAIRS: dict[str, RepairPlan] = {
     ),
     "OHE": RepairPlan(skills=("mechanical",), duration_h=3, actions=("Check cooling and lubrication", "Clean heat exchanger surfaces")),
     "ELP": RepairPlan(skills=("mechanical",), duration_h=3, actions=("Inspect seals and flanges", "Replace the shaft seal")),
-    "PLU": RepairPlan(skills=("mechanical",), duration_h=2, actions=("Clean or replace the filter", "Check the differential pressure"), unplanned_downtime_h=6),
-    "AIR": RepairPlan(skills=("instrumentation",), duration_h=1, actions=("Compare with a reference instrument", "Recalibrate or replace the sensor"), unplanned_downtime_h=2),
+    "PLU": RepairPlan(
+        skills=("mechanical",),
+        duration_h=2,
+        actions=("Clean or replace the filter", "Check the differential pressure"),
+        unplanned_downtime_h=6,
+    ),
+    "AIR": RepairPlan(
+        skills=("instrumentation",),
+        duration_h=1,
+        actions=("Compare with a reference instrument", "Recalibrate or replace the sensor"),
+        unplanned_downtime_h=2,
+    ),
     "ELE": RepairPlan(skills=("electrical",), duration_h=3, actions=("Measure insulation and phase currents", "Check the supply")),
     "PDE": RepairPlan(skills=("mechanical",), duration_h=2, actions=("Inspect the machine", "Compare with its operating point")),
 }
@@ -345,10 +353,20 @@ class Site(_Value):
             twice = sorted({i for i in ids if ids.count(i) > 1})
             if twice:
                 raise ValueError(f"{words} used twice: {', '.join(twice)}")
+        return self
+
+    @model_validator(mode="after")
+    def _drops_name_one_sensor_each(self) -> Self:
         in_drops = [(m.name_in_drops if self.drops.columns.machine else "", q.name_in_drops) for m in self.machines for q in m.sensors]
         shared = sorted({name for machine, name in in_drops if in_drops.count((machine, name)) > 1})
         if shared:
             raise ValueError(f"two sensors bear the same name in the drops: {', '.join(shared)}")
+        if self.drops.layout == "long" and self.drops.columns.machine:
+            raise ValueError("drops.columns.machine: only wide drops have a machine column")
+        return self
+
+    @model_validator(mode="after")
+    def _repairs_are_known(self) -> Self:
         known_parts = {p.part_id for p in self.parts}
         for mode, repair in self.repairs.items():
             if mode not in FAILURE_MODE_NAMES:
@@ -356,6 +374,4 @@ class Site(_Value):
             missing = sorted(set(repair.parts) - known_parts)
             if missing:
                 raise ValueError(f"repairs.{mode}.parts: not among the site's parts: {', '.join(missing)}")
-        if self.drops.layout == "long" and self.drops.columns.machine:
-            raise ValueError("drops.columns.machine: only wide drops have a machine column")
         return self

@@ -39,7 +39,7 @@ HIGH_RISK_DOWNTIME_H = 8.0
 MEDIUM_RISK_DOWNTIME_H = 2.0
 
 
-class IllegalMove(ValueError):  # noqa: N818  # a refusal, named as one
+class IllegalMove(ValueError):  # a refusal, named as one
     """A work order cannot go from one state to the other."""
 
 

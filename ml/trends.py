@@ -23,7 +23,7 @@ MIN_HOURS_FOR_SEASON = 72
 MAX_AUTOCORRELATION = 0.95
 
 
-class NotFitted(RuntimeError):  # noqa: N818  # an outcome that the forecast reports
+class NotFitted(RuntimeError):  # an outcome that the forecast reports
     """Prophet did not give a usable fit in time."""
 
 

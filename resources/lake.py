@@ -52,7 +52,8 @@ class LakeResource(dg.ConfigurableResource):
         if not tables:
             schema = CONTRACTS[table].schema
             tables = [(pa.schema([schema.field(c) for c in columns]) if columns else schema).empty_table()]
-        return pa.concat_tables(tables).to_pandas()
+        frame: pd.DataFrame = pa.concat_tables(tables).to_pandas()
+        return frame
 
     def reference_path(self, *, site: str, version: int) -> Path:
         """Quantiles of what a detector was trained on, for drift."""

@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import os
 import shutil
 import stat
 from collections.abc import Iterator
@@ -137,5 +136,5 @@ def drop_file(content: bytes, folder: Path, name: str) -> Path:
     temporary = folder / f".{name}.tmp"
     temporary.write_bytes(content)
     target = folder / name
-    os.replace(temporary, target)
+    temporary.replace(target)
     return target

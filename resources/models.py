@@ -137,7 +137,11 @@ class ModelsResource(dg.ConfigurableResource):
             return _verified(kept.read_bytes(), artifact_sha256, f"{kept}")
         mlflow = _mlflow(self.tracking_uri)
         with tempfile.TemporaryDirectory() as folder:
-            fetched = Path(mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{self.model_name(site)}/{version}/artifacts/detector.bin", dst_path=folder))
+            fetched = Path(
+                mlflow.artifacts.download_artifacts(
+                    artifact_uri=f"models:/{self.model_name(site)}/{version}/artifacts/detector.bin", dst_path=folder
+                )
+            )
             content = _verified(fetched.read_bytes(), artifact_sha256, f"{self.model_name(site)} version {version}")
         kept.parent.mkdir(parents=True, exist_ok=True)
         temporary = kept.with_suffix(f".{os.getpid()}.tmp")
@@ -168,7 +172,9 @@ def data_hash(frame: pd.DataFrame) -> str:
 def _verified(content: bytes, expected: str, what: str) -> bytes:
     found = hashlib.sha256(content).hexdigest()
     if found != expected:
-        raise ArtifactRefused(f"{what} is refused: its sha256 is {found}, the ledger knows {expected}. Restore the file or promote another version.")
+        raise ArtifactRefused(
+            f"{what} is refused: its sha256 is {found}, the ledger knows {expected}. Restore the file or promote another version."
+        )
     return content
 
 

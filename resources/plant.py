@@ -31,7 +31,7 @@ def read_site(path: Path) -> Site:
 @lru_cache(maxsize=1024)  # a file of 7 machines takes 60 ms to read, and every site-day of a run asks
 def _read_site(path: Path, _modified_ns: int, _size: int) -> Site:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)  # noqa: S506 - a safe loader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""

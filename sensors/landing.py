@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 
 import dagster as dg
 
+from jobs.requests import is_at_work
 from resources.landing import LandedFile, LandingResource
 from resources.plant import PlantResource
-from jobs.requests import is_at_work
 
 FILES_PER_RUN = 500
 SETTLE_S = 1.5  # between the two looks of one tick; a file still being written is seen to change, and waits for the next
@@ -31,9 +31,7 @@ def look(landing: LandingResource, sites: Iterable[str]) -> list[LandedFile]:
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Sees files arrive in landing/<site>/ and asks for one intake run for all that have stopped changing.",
 )
-def landing_sensor(
-    context: dg.SensorEvaluationContext, landing: LandingResource, plant: PlantResource
-) -> dg.SensorResult | dg.SkipReason:
+def landing_sensor(context: dg.SensorEvaluationContext, landing: LandingResource, plant: PlantResource) -> dg.SensorResult | dg.SkipReason:
     sites = [site.site for site in plant.sites()]
     seen: dict[str, str] = json.loads(context.cursor or "{}")
     files = look(landing, sites)

@@ -16,7 +16,7 @@ from resources.plant import PlantResource
     job_name="train_detectors",
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Asks for a site's first detector as soon as enough finished days of readings are stored; after a refusal, once per further day.",
+    description="Asks for a site's first detector once enough finished days of readings are stored; after a refusal, once per further day.",
 )
 def first_detector_sensor(
     context: dg.SensorEvaluationContext, ledger: LedgerResource, plant: PlantResource

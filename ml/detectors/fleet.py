@@ -29,7 +29,7 @@ MIN_HELD_OUT_WINDOWS = 40
 T = TypeVar("T")
 
 
-class NotTrainable(ValueError):  # noqa: N818 - a state of the site that callers wait out, not a fault
+class NotTrainable(ValueError):
     """No machine of the site has what a detector needs; the message says what is missing."""
 
 

@@ -172,7 +172,7 @@ def default_faults(sites: Sequence[Site], *, start: date, days: int, seed: int) 
 
 
 def truth_table(faults: Sequence[Fault], sites: Sequence[Site]) -> pd.DataFrame:
-    """What really happened: site, machine_id, sensor_id, kind, onset_at, failure_at (NaT for instrument faults), repaired_at, expected_failure_mode."""
+    """What really happened, a row per fault, with the times of onset, failure (NaT for instrument faults) and repair."""
     rows = [
         (f.site_id, f.machine_id, f.sensor_id, f.kind, f.onset_at, f.failure_at, f.repaired_at, FAILURE_MODE_OF_FAULT[f.kind])
         for f in resolve_faults(faults, sites)

@@ -66,7 +66,7 @@ class Drop:
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """Readings in file order. `sensor` indexes the site's sensors (one past the last: an unknown one); `times` are microseconds since 1970."""
+    """Readings in file order. `sensor` indexes the site's sensors (one past the last: an unknown one); `times` are µs since 1970."""
 
     times: Ints
     sensor: Ints

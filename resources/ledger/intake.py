@@ -34,9 +34,7 @@ def is_known(connection: Connection, sha256: str) -> bool:
     return connection.scalar(select(drops.c.drop_id).where(drops.c.sha256 == sha256)) is not None
 
 
-def record_drop(
-    connection: Connection, drop: Mapping[str, Any], *, taken: Sequence[Segment], refused: Sequence[Mapping[str, Any]]
-) -> bool:
+def record_drop(connection: Connection, drop: Mapping[str, Any], *, taken: Sequence[Segment], refused: Sequence[Mapping[str, Any]]) -> bool:
     """Write the drop, its segments and its quarantine counts; False where another intake did so this instant.
 
     `drop` has the columns of `drops` but drop_seq and taken_in_at; `refused` has day, sensor_id, reason, rows.
@@ -55,9 +53,7 @@ def record_drop(
     return True
 
 
-def record_delivery(
-    connection: Connection, *, drop_id: str, site: str, file_name: str, delivered_at: datetime, is_duplicate: bool
-) -> None:
+def record_delivery(connection: Connection, *, drop_id: str, site: str, file_name: str, delivered_at: datetime, is_duplicate: bool) -> None:
     """One row per delivered file; a delivery seen again, after an intake that died, stays the one it was."""
     connection.execute(
         upsert(deliveries)

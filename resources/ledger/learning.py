@@ -19,9 +19,11 @@ def record_promotion(connection: Connection, promotion: Mapping[str, Any]) -> No
 
 
 def version_record(connection: Connection, *, site: str, version: int) -> dict[str, Any] | None:
-    row = connection.execute(
-        select(detector_versions).where(detector_versions.c.site == site, detector_versions.c.version == version)
-    ).mappings().first()
+    row = (
+        connection.execute(select(detector_versions).where(detector_versions.c.site == site, detector_versions.c.version == version))
+        .mappings()
+        .first()
+    )
     return dict(row) if row else None
 
 

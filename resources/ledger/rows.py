@@ -1,6 +1,5 @@
 """Tables of pandas in, rows of the ledger out: NaN and NaT become null, numpy numbers become Python's."""
 
-from collections.abc import Hashable
 from datetime import date, datetime
 from typing import Any
 
@@ -9,9 +8,9 @@ import pandas as pd
 from sqlalchemy import Connection, Select, Table, delete, insert
 
 
-def records(frame: pd.DataFrame) -> list[dict[Hashable, Any]]:
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """One dictionary per row, with values that psycopg and JSON take."""
-    return [{name: plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
+    return [{str(name): plain(value) for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def plain(value: Any) -> Any:

@@ -194,12 +194,8 @@ def decide(connection: Connection, decision: Decision) -> bool:
     if recorded is None:
         return False
     to_state = OUTCOME_OF[decision.decision]
-    move(
-        connection, decision.order_id, to_state, at=decision.decided_at, who=decision.operator, why=decision.reason, request_id=request_id
-    )
-    connection.execute(
-        update(work_orders).where(work_orders.c.order_id == decision.order_id).values(deferred_until=decision.defer_until)
-    )
+    move(connection, decision.order_id, to_state, at=decision.decided_at, who=decision.operator, why=decision.reason, request_id=request_id)
+    connection.execute(update(work_orders).where(work_orders.c.order_id == decision.order_id).values(deferred_until=decision.defer_until))
     if to_state != "approved":
         _take_off_the_plan(connection, order["site"], decision.order_id)
     if to_state == "rejected":
@@ -318,16 +314,13 @@ def replace_plan(
             connection.execute(insert(table), [{**row, "site": site, "day": day} for row in records(frame)])
     if connection.scalar(select(func.max(plans.c.day)).where(plans.c.site == site)) != day:
         return
-    states: dict[str, str] = {
-        order_id: state
-        for order_id, state in connection.execute(
-            select(work_orders.c.order_id, work_orders.c.state).where(
-                work_orders.c.site == site, work_orders.c.state.in_(("approved", "scheduled"))
-            )
-        )
-    }
+    plannable = (
+        select(work_orders.c.order_id, work_orders.c.state)
+        .where(work_orders.c.site == site, work_orders.c.state.in_(("approved", "scheduled")))
+        .order_by(work_orders.c.order_id)
+    )
     in_plan = set(assigned["order_id"])
-    for order_id, state in sorted(states.items()):
+    for order_id, state in connection.execute(plannable).all():
         if order_id in in_plan and state == "approved":
             move(connection, order_id, "scheduled", at=plan["start_at"], who=PLANNER, why=f"in the plan of {day}")
         elif order_id not in in_plan and state == "scheduled":
@@ -335,9 +328,12 @@ def replace_plan(
 
 
 def last_decision_on(connection: Connection, *, site: str, start: datetime, end: datetime) -> datetime | None:
-    return connection.scalar(
-        select(func.max(decisions.c.decided_at)).where(decisions.c.site == site, decisions.c.decided_at >= start, decisions.c.decided_at < end)
+    latest: datetime | None = connection.scalar(
+        select(func.max(decisions.c.decided_at)).where(
+            decisions.c.site == site, decisions.c.decided_at >= start, decisions.c.decided_at < end
+        )
     )
+    return latest
 
 
 def decisions_after(connection: Connection, *, after: datetime | None) -> Sequence[tuple[str, str, datetime]]:

@@ -50,7 +50,9 @@ class Zone:
         home = Home(root)
         home.prepare()
         self.root = root
-        self.landing = LandingResource(landing=str(home.folder("landing")), archive=str(home.folder("archive")), quarantine=str(home.folder("quarantine")))
+        self.landing = LandingResource(
+            landing=str(home.folder("landing")), archive=str(home.folder("archive")), quarantine=str(home.folder("quarantine"))
+        )
         self.lake = LakeResource(root=str(home.folder("lake")))
         self.ledger = ledger
 

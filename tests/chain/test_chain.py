@@ -3,6 +3,7 @@
 import hashlib
 import json
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import dagster as dg
@@ -43,7 +44,9 @@ def test_intake_counts_what_the_gateways_delivered(chain: Chain) -> None:
             select(*(func.sum(drops.c[f"rows_{n}"]) for n in ("in", "accepted", "duplicate", "quarantined")))
         ).one()
         reasons = dict(
-            connection.execute(select(quarantine_counts.c.reason, func.sum(quarantine_counts.c.rows)).group_by(quarantine_counts.c.reason)).all()  # type: ignore[arg-type]
+            connection.execute(
+                select(quarantine_counts.c.reason, func.sum(quarantine_counts.c.rows)).group_by(quarantine_counts.c.reason)
+            ).all()  # type: ignore[arg-type]
         )
     sent = chain.delivered
     assert tuple(int(n) for n in counted) == (sent.rows, sent.accepted, sent.duplicate, sent.quarantined)
@@ -131,9 +134,15 @@ def test_health_falls_with_the_fault_and_stays_high_elsewhere(chain: Chain) -> N
 def test_a_prediction_rests_on_the_incident_and_sees_the_failure_coming(chain: Chain) -> None:
     day = date(2026, 10, 8)
     with chain.ledger.begin() as connection:
-        row = connection.execute(
-            select(predictions).where(predictions.c.machine_id == "HH-C302", predictions.c.day == day, predictions.c.failure_mode == "VIB")
-        ).mappings().one()
+        row = (
+            connection.execute(
+                select(predictions).where(
+                    predictions.c.machine_id == "HH-C302", predictions.c.day == day, predictions.c.failure_mode == "VIB"
+                )
+            )
+            .mappings()
+            .one()
+        )
     assert row["probability_30d"] > 0.8
     assert row["limit_side"] == "high"
     assert row["leading_sensor_id"] == "HH-C302-VIB"
@@ -143,8 +152,14 @@ def test_a_prediction_rests_on_the_incident_and_sees_the_failure_coming(chain: C
 
 def test_the_work_order_links_its_incidents_and_its_history_is_audited(chain: Chain) -> None:
     with chain.ledger.begin() as connection:
-        order = connection.execute(select(work_orders).where(work_orders.c.machine_id == "HH-C302", work_orders.c.failure_mode == "VIB")).mappings().one()
-        linked = connection.scalars(select(work_order_incidents.c.incident_id).where(work_order_incidents.c.order_id == order["order_id"])).all()
+        order = (
+            connection.execute(select(work_orders).where(work_orders.c.machine_id == "HH-C302", work_orders.c.failure_mode == "VIB"))
+            .mappings()
+            .one()
+        )
+        linked = connection.scalars(
+            select(work_order_incidents.c.incident_id).where(work_order_incidents.c.order_id == order["order_id"])
+        ).all()
         moves = connection.execute(
             select(work_order_events.c.from_state, work_order_events.c.to_state)
             .where(work_order_events.c.order_id == order["order_id"])
@@ -153,7 +168,7 @@ def test_the_work_order_links_its_incidents_and_its_history_is_audited(chain: Ch
     assert linked
     assert tuple(moves[0]) == (None, "proposed")
     assert moves[-1][1] == order["state"]
-    assert all(a[1] == b[0] for a, b in zip(moves, moves[1:], strict=False)), "each change begins where the one before ended"
+    assert all(a[1] == b[0] for a, b in pairwise(moves)), "each change begins where the one before ended"
 
 
 def test_processing_a_site_day_again_changes_nothing(chain: Chain) -> None:
@@ -161,9 +176,13 @@ def test_processing_a_site_day_again_changes_nothing(chain: Chain) -> None:
         with chain.ledger.begin() as connection:
             tables = (incident_assessments, machine_health, predictions, work_orders, work_order_events, plans, assignments, validations)
             rows = {
-                t.name: sorted(str({k: v for k, v in r.items() if k != "run_id"}) for r in connection.execute(select(t)).mappings()) for t in tables
+                t.name: sorted(str({k: v for k, v in r.items() if k != "run_id"}) for r in connection.execute(select(t)).mappings())
+                for t in tables
             }
-        files = {str(p.relative_to(chain.lake.root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in Path(chain.lake.root).rglob("*.parquet")}
+        files = {
+            str(p.relative_to(chain.lake.root)): hashlib.sha256(p.read_bytes()).hexdigest()
+            for p in Path(chain.lake.root).rglob("*.parquet")
+        }
         return {**rows, "lake": files}
 
     before = state()
@@ -216,7 +235,9 @@ def test_reports_exist_in_three_forms_with_figures_from_the_ledger(chain: Chain)
 
 def test_every_check_of_the_chain_was_recorded_and_held(chain: Chain) -> None:
     with chain.ledger.begin() as connection:
-        rows = connection.execute(select(validations.c.suite, func.count(), func.bool_and(validations.c.is_success)).group_by(validations.c.suite)).all()
+        rows = connection.execute(
+            select(validations.c.suite, func.count(), func.bool_and(validations.c.is_success)).group_by(validations.c.suite)
+        ).all()
     assert {suite for suite, _, _ in rows} >= {"sensor_quality", "predictions", "incidents"}
     assert all(is_success for _, _, is_success in rows)
     records = chain.launcher.instance.get_run_records(dg.RunsFilter(job_name="process_site_day"))
@@ -226,7 +247,9 @@ def test_every_check_of_the_chain_was_recorded_and_held(chain: Chain) -> None:
 
 def test_a_decision_gates_the_schedule(chain: Chain) -> None:
     with chain.ledger.begin() as connection:
-        waiting = connection.scalars(select(work_orders.c.order_id).where(work_orders.c.state == "awaiting_decision").order_by(work_orders.c.order_id)).all()
+        waiting = connection.scalars(
+            select(work_orders.c.order_id).where(work_orders.c.state == "awaiting_decision").order_by(work_orders.c.order_id)
+        ).all()
         planned = set(connection.scalars(select(assignments.c.order_id)))
     assert waiting, "the small plant leaves an order to decide on"
     assert not planned & set(waiting), "nobody approved it, so nobody plans it"
@@ -238,4 +261,9 @@ def test_a_decision_gates_the_schedule(chain: Chain) -> None:
     chain.launcher.run("plan_site_day", partition_key=SiteDay(now.date(), "hamburg").key)
     with chain.ledger.begin() as connection:
         assert connection.scalars(select(work_orders.c.state).where(work_orders.c.order_id == order)).one() == "scheduled"
-        assert connection.scalars(select(func.count()).select_from(assignments).where(assignments.c.order_id == order, assignments.c.day == now.date())).one() == 1
+        assert (
+            connection.scalars(
+                select(func.count()).select_from(assignments).where(assignments.c.order_id == order, assignments.c.day == now.date())
+            ).one()
+            == 1
+        )

@@ -317,7 +317,7 @@ def test_a_fault_without_its_target_is_refused(changed: dict[str, str], message:
         ({"kind": "rust"}, "unknown kind"),
         ({"failure_at": None}, "failure_at is needed"),
         ({"failure_at": BEGIN}, "after onset_at"),
-        ({"onset_at": datetime(2026, 9, 8)}, "time zone"),
+        ({"onset_at": datetime(2026, 9, 8)}, "time zone"),  # noqa: DTZ001 - it is the case tested
         ({"repaired_at": BEGIN + timedelta(days=2)}, "repaired_at must be after"),
         ({"severity": 0.0}, "severity"),
     ],

@@ -33,7 +33,10 @@ def test_a_plant_is_all_its_sites_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (GOOD.format(site="a", day=2, machine="P1").replace("unit: mm/s", "unti: mm/s"), r"a\.yaml: machines\.0\.sensors\.0\.unti: Extra inputs"),
+        (
+            GOOD.format(site="a", day=2, machine="P1").replace("unit: mm/s", "unti: mm/s"),
+            r"a\.yaml: machines\.0\.sensors\.0\.unti: Extra inputs",
+        ),
         (GOOD.format(site="a", day=2, machine="P1").replace("7.1", "4.0"), r"a\.yaml: machines\.0\.sensors\.0: .*4\.5 is above 4\.0"),
         (GOOD.format(site="a", day=2, machine="P1") + "time_zone: Mars/Base\n", r"a\.yaml: .*time_zone: unknown time zone 'Mars/Base'"),
         (GOOD.format(site="other", day=2, machine="P1"), r"a\.yaml: site is 'other'"),

@@ -54,7 +54,9 @@ def opened(ledger: LedgerResource, wanted: OrderProposal, *, day: date = DAY, st
         for incident_id in wanted.incident_ids:
             if not connection.scalar(select(incidents.c.site).where(incidents.c.incident_id == incident_id)):
                 onset = NOON + timedelta(minutes=len(incident_id))
-                connection.execute(insert(incidents).values(incident_id=incident_id, site="s", machine_id=wanted.machine_id, onset_at=onset))
+                connection.execute(
+                    insert(incidents).values(incident_id=incident_id, site="s", machine_id=wanted.machine_id, onset_at=onset)
+                )
         return open_or_join(connection, wanted, site="s", day=day, state=state, as_of=NOON)
 
 
@@ -70,7 +72,14 @@ def planned(ledger: LedgerResource, *order_ids: str, day: date = DAY) -> None:
     ]
     plan = {"start_at": NOON, "n_orders": len(rows), "n_planned": len(rows), "status": "optimal", "objective": 0.0, "gap": 0.0}
     with ledger.begin() as connection:
-        replace_plan(connection, plan, site="s", day=day, assigned=pd.DataFrame(rows, columns=["order_id", "technician_id", "start_at", "end_at", "is_overtime", "is_late"]), unplanned=pd.DataFrame())
+        replace_plan(
+            connection,
+            plan,
+            site="s",
+            day=day,
+            assigned=pd.DataFrame(rows, columns=["order_id", "technician_id", "start_at", "end_at", "is_overtime", "is_late"]),
+            unplanned=pd.DataFrame(),
+        )
 
 
 def state_of(ledger: LedgerResource, order_id: str) -> str:
@@ -143,7 +152,9 @@ def test_two_runs_at_once_open_one_order(ledger: LedgerResource) -> None:
         found = set(pool.map(lambda _: opened(ledger, wanted), range(16)))
     with ledger.begin() as connection:
         stored = connection.scalars(select(work_orders.c.order_id)).all()
-        events = connection.execute(select(work_order_events.c.from_state, work_order_events.c.to_state).order_by(work_order_events.c.event_id)).all()
+        events = connection.execute(
+            select(work_order_events.c.from_state, work_order_events.c.to_state).order_by(work_order_events.c.event_id)
+        ).all()
     assert stored == ["WO-P1-VIB-20261005"]
     assert found <= {"WO-P1-VIB-20261005", None}
     assert [tuple(e) for e in events] == [(None, "proposed"), ("proposed", "awaiting_decision")]
