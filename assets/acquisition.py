@@ -11,7 +11,7 @@ from assets.intake import Intake, TakenIn
 from assets.partitions import SiteDay, site_days, site_days_of
 from assets.recording import OWNERS, column_schema, keep_validation, report, summed_up
 from expectations.contracts import SENSOR_READINGS
-from ml.readings import merge_readings
+from ml.readings import MergedReadings, merge_readings
 from resources.lake import LakeResource
 from resources.landing import LandingResource
 from resources.ledger.intake import lock_site_day, mark_merged, segments_of
@@ -132,15 +132,7 @@ def sensor_readings(
 
     outcomes = {}
     for site_day in site_days_of(context):
-        where = site_day.where
-        with ledger.begin() as connection:
-            lock_site_day(connection, **where)
-            existing = lake.read_arrow("sensor_readings", **where)
-            due = segments_of(connection, **where, only_unmerged=existing is not None)
-            segments = [(seq, pq.ParquetFile(lake.segment_path(**where, drop_id=drop_id)).read()) for seq, drop_id in due]
-            merged = merge_readings(existing, segments)
-            path = lake.write("sensor_readings", merged.table, **where)
-            mark_merged(connection, **where, drop_ids=[drop_id for _, drop_id in due])
+        merged, n_segments = merge_site_day(site_day, lake=lake, ledger=ledger)
         profile = readings_profile(merged.table.to_pandas(), site=plant.site(site_day.site), day=site_day.day)
         outcomes[site_day] = validate_table(profile, suite=readings_profile_suite())
         with ledger.begin() as connection:
@@ -149,10 +141,28 @@ def sensor_readings(
             context,
             site_day,
             rows=merged.table.num_rows,
-            path=path,
-            segments_merged=len(due),
+            path=lake.path("sensor_readings", **site_day.where),
+            segments_merged=n_segments,
             readings_new=merged.n_new,
             readings_replaced=merged.n_replaced,
         )
     check = summed_up("readings_hold_their_contract", outcomes, severity=dg.AssetCheckSeverity.ERROR)
     return dg.MaterializeResult(check_results=[check])
+
+
+def merge_site_day(site_day: SiteDay, *, lake: LakeResource, ledger: LedgerResource) -> tuple[MergedReadings, int]:
+    """Make the waiting segments part of the site-day's readings; the readings, and how many segments were merged.
+
+    Without a stored file all segments are merged: the readings can be made anew from them. The transaction ends after the
+    file is renamed: a death in between merges the same segments again, to the same bytes.
+    """
+    where = site_day.where
+    with ledger.begin() as connection:
+        lock_site_day(connection, **where)
+        existing = lake.read_arrow("sensor_readings", **where)
+        due = segments_of(connection, **where, only_unmerged=existing is not None)
+        segments = [(seq, pq.ParquetFile(lake.segment_path(**where, drop_id=drop_id)).read()) for seq, drop_id in due]
+        merged = merge_readings(existing, segments)
+        lake.write("sensor_readings", merged.table, **where)
+        mark_merged(connection, **where, drop_ids=[drop_id for _, drop_id in due])
+    return merged, len(due)

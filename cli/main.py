@@ -189,6 +189,22 @@ def report(
             console.print(str(path), soft_wrap=True)
 
 
+@app.command()
+def bench(
+    home: HomeOption = None,
+    only: Annotated[
+        Optional[list[str]], typer.Option(help="Only these groups: intake, definitions, demo; may be given several times.")
+    ] = None,
+) -> None:
+    """Measure speed and memory on this machine; prints a table and writes bench.json into the data folder."""
+    from cli.bench import measure, table_of
+
+    hush()
+    where, _ = places(home, None)
+    where.prepare()
+    console.print(table_of(measure(where, only=tuple(only or ()), console=console)))
+
+
 def main() -> None:
     """Entry point: errors a person can mend are one sentence and exit code 2."""
     try:

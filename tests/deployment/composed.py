@@ -24,7 +24,8 @@ START_S = 180
 
 
 def read_compose() -> dict[str, Any]:
-    return yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())
+    content: dict[str, Any] = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())
+    return content
 
 
 def variables_used() -> set[str]:
@@ -70,6 +71,7 @@ class Composed:
     services: dict[str, Any] = field(default_factory=lambda: read_compose()["services"])
     ports: dict[str, int] = field(default_factory=lambda: {name: free_port() for name in PORTS})
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    sessions: set[int] = field(default_factory=set)
 
     def up(self) -> None:
         """Start every service after those that it depends on have reached the condition that it names."""
@@ -115,13 +117,17 @@ class Composed:
             child.wait()
 
     def left(self) -> list[psutil.Process]:
-        """Processes that live and belong to these services: all inherit the data folder, whatever session they are in."""
+        """Processes of these services that still run: those in their sessions, and those that left them but kept the data folder's name.
+
+        A zombie has ended; whoever adopted it has only not looked yet.
+        """
         found = []
         for process in psutil.process_iter():
             try:
-                if process.environ().get(HOME_VARIABLE) == str(self.home) and process.status() != psutil.STATUS_ZOMBIE:
+                is_ours = os.getsid(process.pid) in self.sessions or process.environ().get(HOME_VARIABLE) == str(self.home)
+                if is_ours and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
+            except (ProcessLookupError, psutil.NoSuchProcess, psutil.AccessDenied):
                 continue
         return found
 
@@ -138,9 +144,10 @@ class Composed:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        self.sessions.add(self.running[name].pid)
 
     def _mapped(self, name: str, command: list[str]) -> list[str]:
-        hosts = {"0.0.0.0": "127.0.0.1", **({} if name not in command else dict.fromkeys(self.services.keys() - {name}, "127.0.0.1"))}
+        hosts = dict.fromkeys({"0.0.0.0", *self.services} - {name}, "127.0.0.1")
         program, *arguments = (hosts.get(word, word) for word in command)
         port = ["--port", str(self.ports[name])] if name in self.ports else []
         return [str(Path(sys.executable).with_name(program)), *arguments, *port, "--code-port", str(self.ports["code-location"])]
