@@ -63,7 +63,7 @@ def prepared(*, home: Path | None = None, plant: Path | None = None) -> Iterator
     """
     where, plants = places(home, plant)
     sites = read_plant(plants)
-    where.prepare()
+    where.prepare(sites=[site.site for site in sites])
     with serving(where.folder("pg")) as server_url:
         make_databases(server_url)
         migrate(database_url(server_url, "smart_maintenance"))

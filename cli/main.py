@@ -30,15 +30,15 @@ app = typer.Typer(
 console = Console()
 
 HomeOption = Annotated[
-    Optional[Path], typer.Option("--home", help="Data folder [default: $SMART_MAINTENANCE_HOME, else .smart-maintenance in the checkout].")
+    Optional[Path], typer.Option("--home", help="Data folder; left out: $SMART_MAINTENANCE_HOME, else .smart-maintenance in the checkout.")
 ]
 PlantOption = Annotated[
     Optional[Path],
     typer.Option(
-        "--plant", help="Folder of plant files, one <site>.yaml each [default: $SMART_MAINTENANCE_PLANT, else the demonstration plant]."
+        "--plant", help="Folder of plant files, one <site>.yaml each (left out: $SMART_MAINTENANCE_PLANT, else the demonstration plant)."
     ),
 ]
-DayOption = Annotated[Optional[datetime], typer.Option(formats=["%Y-%m-%d"], help="First day (UTC) [default: so that it ends yesterday].")]
+DayOption = Annotated[Optional[datetime], typer.Option(formats=["%Y-%m-%d"], help="First day (UTC); left out: so that it ends yesterday.")]
 
 DEMO_DAYS = 35
 DEMO_SEED = 7

@@ -32,7 +32,7 @@ class Stages:
 
     @contextmanager
     def stage(self, name: str, total: int) -> Iterator[Advance]:
-        columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (TextColumn("{task.description:<30}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         began = time.monotonic()
         with Progress(*columns, console=self.console) as progress:
             task = progress.add_task(name, total=total)
@@ -80,7 +80,7 @@ class MainJob:
                     f"{site.site}: {len(days)} days of readings; a detector needs {needed} and days to score after them, "
                     "so nothing was scored."
                 )
-        with self.stages.stage(f"{site.site}: first days", len(to_learn_from)) as advance:
+        with self.stages.stage(f"{site.site}: days to learn from", len(to_learn_from)) as advance:
             self._site_days(site, to_learn_from, advance)
         if to_learn_from and len(days) > len(to_learn_from):
             with self.stages.stage(f"{site.site}: train detectors", 1) as advance:

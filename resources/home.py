@@ -1,7 +1,7 @@
 """The data folder: every path the program writes to, and nothing else on the machine."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,11 +31,11 @@ class Home:
             raise KeyError(name)
         return self.root / name
 
-    def prepare(self) -> None:
-        """Make the folders. Raises HomeError where the data folder cannot be written."""
+    def prepare(self, *, sites: Iterable[str] = ()) -> None:
+        """Make the folders, and one in the landing zone for each site. Raises HomeError where the data folder cannot be written."""
         try:
-            for name in FOLDERS:
-                self.folder(name).mkdir(parents=True, exist_ok=True)
+            for folder in (*map(self.folder, FOLDERS), *(self.folder("landing") / site for site in sites)):
+                folder.mkdir(parents=True, exist_ok=True)
             probe = self.root / f".writable-{os.getpid()}"
             probe.write_bytes(b"")
             probe.unlink()
