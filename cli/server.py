@@ -97,8 +97,6 @@ def initialise(*, home: Path, plant: Path) -> None:
     a schema of an earlier version. Repeating it changes nothing. Raises CommandError.
     """
     with prepared(home=home, plant=plant) as environment:
-        for site in environment.sites:
-            (environment.home.folder("landing") / site.site).mkdir(exist_ok=True)
         steps = (["dagster", "instance", "migrate"], ["mlflow", "db", "upgrade", database_url(environment.server_url, "mlflow")])
         for step in steps:
             done = subprocess.run(program(step), cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
