@@ -1,7 +1,7 @@
 """Data acquisition: drops are taken in, readings merged."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
 import pyarrow.parquet as pq
@@ -11,14 +11,16 @@ from assets.intake import Intake, TakenIn
 from assets.partitions import SiteDay, site_days, site_days_of
 from assets.recording import OWNERS, column_schema, keep_validation, report, summed_up
 from expectations.contracts import SENSOR_READINGS
+from ml.plant import Site
 from ml.readings import MergedReadings, merge_readings
 from resources.lake import LakeResource
 from resources.landing import LandingResource
-from resources.ledger.intake import lock_site_day, mark_merged, segments_of
+from resources.ledger.intake import lock_intake, lock_site_day, mark_merged, segments_of
 from resources.ledger.ledger import LedgerResource
 from resources.plant import PlantResource
 
 GROUP = "data_acquisition"
+TROUBLE = ("refused", "failed")
 
 
 class IntakeConfig(dg.Config):
@@ -41,7 +43,11 @@ class IntakeConfig(dg.Config):
             blocking=True,
             description="For every drop, rows in = accepted + duplicate + quarantined: no row is lost without a verdict.",
         ),
-        dg.AssetCheckSpec("all_drops_are_readable", asset="drops", description="No delivered file had to be refused as a whole."),
+        dg.AssetCheckSpec(
+            "all_drops_are_readable",
+            asset="drops",
+            description="No delivered file had to be refused as a whole, or left lying because it cannot be moved or read.",
+        ),
     ],
 )
 def drops(
@@ -59,18 +65,30 @@ def drops(
     the untouched original in the archive. Consumer: `sensor_readings`.
     """
     sites = {site.site: site for site in plant.sites()}
-    names = config.files or [f.name for site in sites for f in landing.files(site=site)]
+    context.instance.add_dynamic_partitions("site", sorted(sites))
     intake = Intake(landing=landing, lake=lake, ledger=ledger, run_id=context.run.run_id)
-    taken: list[TakenIn] = []
-    for name in names[: config.max_files]:
-        try:
-            taken.append(intake.take_in(name, sites[name.split("/", 1)[0]]))
-        except FileNotFoundError:
-            context.log.info("%s is gone: another run took it in, or its sender withdrew it.", name)
-    for refused in (t for t in taken if t.state == "refused"):
-        context.log.warning("%s was refused: %s", refused.name, refused.reason)
-    context.instance.add_dynamic_partitions("site", sorted({s.site for t in taken for s in t.site_days}))
+    with ledger.begin() as connection:
+        lock_intake(connection)
+        landing.return_claimed()
+        names = config.files or [f.name for site in sites for f in landing.files(site=site)]
+        taken = [t for name in names[: config.max_files] if (t := _take_in(intake, name, sites, context)) is not None]
+    for troubled in (t for t in taken if t.state in TROUBLE):
+        context.log.warning("%s: %s. %s", troubled.name, troubled.state, troubled.reason)
     return dg.MaterializeResult(metadata=_figures(taken), check_results=list(_checks(taken)))
+
+
+def _take_in(intake: Intake, name: str, sites: Mapping[str, Site], context: dg.AssetExecutionContext) -> TakenIn | None:
+    """What became of one file; None where it is gone. One that cannot be taken in does not hold up the others."""
+    site = sites.get(name.split("/", 1)[0])
+    if site is None:
+        return TakenIn(name, "failed", reason=f"There is no such site; the plant has {', '.join(sites)}.")
+    try:
+        return intake.take_in(name, site)
+    except FileNotFoundError:
+        context.log.info("%s is gone: another run took it in, or its sender withdrew it.", name)
+        return None
+    except (OSError, ValueError) as error:
+        return TakenIn(name, "failed", reason=f"{type(error).__name__}: {error}")
 
 
 def _figures(taken: list[TakenIn]) -> dict[str, dg.MetadataValue | int]:
@@ -80,6 +98,7 @@ def _figures(taken: list[TakenIn]) -> dict[str, dg.MetadataValue | int]:
         "dagster/row_count": sum(t.rows_in for t in taken),
         "files": len(taken),
         "files_refused": sum(t.state == "refused" for t in taken),
+        "files_failed": sum(t.state == "failed" for t in taken),
         "files_delivered_again": sum(t.state == "duplicate_delivery" for t in taken),
         "rows_accepted": sum(t.rows_accepted for t in taken),
         "rows_duplicate": sum(t.rows_duplicate for t in taken),
@@ -92,7 +111,7 @@ def _figures(taken: list[TakenIn]) -> dict[str, dg.MetadataValue | int]:
 def _checks(taken: list[TakenIn]) -> Iterator[dg.AssetCheckResult]:
     wrong = [t.name for t in taken if t.rows_in != t.rows_accepted + t.rows_duplicate + t.rows_quarantined]
     yield dg.AssetCheckResult(check_name="rows_add_up", passed=not wrong, metadata={"files": dg.MetadataValue.json(wrong)})
-    refused = {t.name: t.reason for t in taken if t.state == "refused"}
+    refused = {t.name: t.reason for t in taken if t.state in TROUBLE}
     yield dg.AssetCheckResult(
         check_name="all_drops_are_readable",
         passed=not refused,

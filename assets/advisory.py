@@ -18,6 +18,7 @@ from ml.plant import Site
 from ml.policy import follow_up, initial_state, propose
 from resources.lake import LakeResource
 from resources.ledger.findings import incidents_on, predictions_on
+from resources.ledger.intake import mark_assessed, mark_processed
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.work import (
     assignments_of_plan,
@@ -69,6 +70,7 @@ def work_orders(context: dg.AssetExecutionContext, lake: LakeResource, ledger: L
                         "escalate": "escalation: this order still waits for a decision",
                     }
                     reminders += remind(connection, order_id, at=as_of, what=words[what])
+            mark_assessed(connection, **where)
         report(context, site_day, rows=len(orders - {None}), proposals=len(proposals), reminders=reminders)
 
 
@@ -155,6 +157,8 @@ def maintenance_reports(
                     end=site_day.day,
                 )
             written[kind] = dg.MetadataValue.path(str(paths["html"]))
+        with ledger.begin() as connection:
+            mark_processed(connection, **site_day.where)
         report(context, site_day, rows=len(written), figures=written)
 
 

@@ -1,7 +1,8 @@
 """How one delivered file becomes segments, counted and archived, so that a death at any point loses nothing.
 
 The order is what makes it so: segments and quarantined rows are written under names that derive from the file's
-bytes (a repeat overwrites itself), then one transaction makes the drop known, then the original leaves the landing zone.
+bytes (a repeat overwrites itself), then one transaction makes the drop known, then the original leaves the landing zone. Before all
+that a rename claims the file, so that what is read is what is archived; the next intake puts back what a dead one had claimed.
 """
 
 from collections.abc import Sequence
@@ -16,13 +17,13 @@ from ml.plant import Site
 from ml.readings import ParsedDrop, UnreadableDrop, parse_drop, split_by_day
 from resources.lake import LakeResource, write_parquet
 from resources.landing import Delivery, LandingResource, UnreadableDelivery
-from resources.ledger.intake import Segment, is_known, record_delivery, record_drop
+from resources.ledger.intake import Segment, is_accepted, record_delivery, record_drop
 from resources.ledger.ledger import LedgerResource
 
 
 @dataclass(frozen=True)
 class TakenIn:
-    """What became of one delivered file: accepted, refused as a whole, or a duplicate delivery."""
+    """What became of one delivered file: accepted, refused (as a whole), duplicate_delivery, still_written or failed."""
 
     name: str
     state: str
@@ -44,13 +45,13 @@ class Intake:
     run_id: str
 
     def take_in(self, name: str, site: Site) -> TakenIn:
-        """Take in landing/<name>. Raises FileNotFoundError where it is gone."""
+        """Take in landing/<name>. Raises FileNotFoundError where it is gone, ValueError for a name outside landing/<site>/."""
         try:
             delivery = self.landing.read(name)
         except UnreadableDelivery as error:
             return self._refuse(error.delivery, str(error))
         with self.ledger.begin() as connection:
-            known = is_known(connection, delivery.sha256)
+            known = is_accepted(connection, delivery.drop_id)
             if known:
                 self._record_delivery(connection, delivery, is_duplicate=True)
         if known:
@@ -63,6 +64,8 @@ class Intake:
         return self._accept(delivery, parsed)
 
     def _accept(self, delivery: Delivery, parsed: ParsedDrop) -> TakenIn:
+        if self.landing.is_still_written(delivery):
+            return self._put_back(delivery)
         segments = []
         for day, rows in split_by_day(parsed.accepted):
             write_parquet(rows, self.lake.segment_path(site=delivery.site, day=day, drop_id=delivery.drop_id))
@@ -84,10 +87,16 @@ class Intake:
         return taken
 
     def _refuse(self, delivery: Delivery, reason: str) -> TakenIn:
+        if self.landing.is_still_written(delivery):
+            return self._put_back(delivery)
         taken = TakenIn(delivery.name, "refused", reason=reason)
         self._record(delivery, taken, [], [])
         self.landing.keep(delivery, is_refused=True)
         return taken
+
+    def _put_back(self, delivery: Delivery) -> TakenIn:
+        self.landing.unclaim(delivery.claimed)
+        return TakenIn(delivery.name, "still_written", reason="Its sender goes on writing; it is taken in once that has ended.")
 
     def _record(self, delivery: Delivery, taken: TakenIn, segments: list[Segment], refused: Sequence[dict[str, Any]]) -> None:
         drop = {
@@ -117,7 +126,7 @@ class Intake:
             drop_id=delivery.drop_id,
             site=delivery.site,
             file_name=delivery.name,
-            delivered_at=delivery.received_at,
+            delivered_at=delivery.modified_at,
             is_duplicate=is_duplicate,
         )
 

@@ -15,6 +15,8 @@ from resources.home import plant_folder
 from resources.plant import earliest_day
 
 LOOK_BACK_DAYS = 7  # an incident is followed back this far; see ml.incidents
+REACH_DAYS = 10  # a day's readings bear on this day and the nine after it: prognosis looks back on ten days of features
+SITE_TAG = "smart_maintenance/site"  # the run queue runs one at a time of each value: days of a site rest on the days before
 
 site = dg.DynamicPartitionsDefinition(name="site")
 day = dg.DailyPartitionsDefinition(start_date=datetime.combine(earliest_day(plant_folder()), time()), end_offset=1)
@@ -94,5 +96,6 @@ def range_tags(chosen: Iterable[SiteDay]) -> dict[str, str]:
     return {
         "dagster/asset_partition_range_start": ordered[0].key,
         "dagster/asset_partition_range_end": ordered[-1].key,
+        SITE_TAG: ordered[0].site,
         "smart_maintenance/days": f"{ordered[0].site} {ordered[0].day} to {ordered[-1].day}",  # what the list of runs shows
     }

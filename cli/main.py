@@ -1,7 +1,6 @@
 """The command `maintenance`: what it understands, and how it says what is wrong."""
 
 import json
-import shutil
 import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -14,6 +13,7 @@ from cli.environment import Environment, hush, places, prepared
 from cli.errors import CommandError
 from cli.server import LOOPBACK, PORTS, Address, Service, check_service, run_service
 from resources.home import HomeError
+from resources.landing import drop_file, is_deliverable
 from resources.plant import PlantError, read_plant
 from resources.postgres import DatabaseError
 
@@ -96,7 +96,10 @@ def simulate(
 
     sites = read_plant(plant or plant_folder())
     first = start.date() if start else datetime.now(UTC).date() - timedelta(days=days)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"The folder {out} cannot be written ({error.strerror}); choose another with --out.") from error
     with _stages().stage("simulate the plant", days * len(sites)) as advance:
         names = write_simulated(sites, folder=out, start=first, days=days, seed=seed, advance=advance, is_packed=gzip)
     truth_of(sites, start=first, days=days, seed=seed).to_csv(out / "truth.csv", index=False)
@@ -261,11 +264,11 @@ def _copy_into_landing(drops: Path, environment: Environment) -> list[str]:
         source = drops / site.site
         if not source.is_dir() and len(environment.sites) == 1:
             source = drops
-        for path in sorted(p for p in source.rglob("*") if p.is_file() and not p.name.startswith(".")) if source.is_dir() else ():
-            target = landing / site.site / path.relative_to(source)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, target)
-            names.append(str(target.relative_to(landing)))
+        for path in sorted(p for p in source.rglob("*") if p.is_file()) if source.is_dir() else ():
+            name = path.relative_to(source)
+            if is_deliverable(name):
+                drop_file(path, landing / site.site / name.parent, name.name)
+                names.append(str(Path(site.site) / name))
     if not names:
         wanted = " or ".join(f"{drops / site.site}/" for site in environment.sites)
         raise CommandError(f"There are no drops in {drops}; put each site's files into {wanted}.")

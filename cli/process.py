@@ -14,7 +14,7 @@ from cli.environment import Environment
 from cli.launch import Launcher, chunks
 from ml.plant import Site
 from resources.ledger.intake import days_with_readings, pending_site_days
-from resources.ledger.learning import has_version
+from resources.ledger.learning import has_champion
 from resources.ledger.ledger import LedgerResource
 from resources.postgres import database_url
 
@@ -54,10 +54,16 @@ class MainJob:
 
     def run(self, files: Sequence[str]) -> list[str]:
         """Take in the named files, then process; returns sentences about what could not be done."""
+        from jobs.requests import reopened
+
         self._take_in(files)
-        with self.ledger.begin() as connection:
-            pending = {(p.site, p.day) for p in pending_site_days(connection)}
-        return [remark for site in self.environment.sites for remark in self._process(site, {d for s, d in pending if s == site.site})]
+        remarks: list[str] = []
+        for site in self.environment.sites:
+            with self.ledger.begin() as connection:
+                pending = pending_site_days(connection, site=site.site)
+                stored = {site.site: days_with_readings(connection, site=site.site)}
+            remarks.extend(self._process(site, {site_day.day for site_day in reopened(pending, stored)}))
+        return remarks
 
     def _take_in(self, files: Sequence[str]) -> None:
         with self.stages.stage("take drops in", len(files)) as advance:
@@ -69,7 +75,7 @@ class MainJob:
         """First the days to learn from, then a detector, then the days that it scores."""
         with self.ledger.begin() as connection:
             days = days_with_readings(connection, site=site.site)
-            is_trained = has_version(connection, site=site.site)
+            is_trained = has_champion(connection, site=site.site)
         due = [day for day in days if day in pending]
         to_learn_from: list[date] = []
         if due and not is_trained:
@@ -92,13 +98,13 @@ class MainJob:
             self._site_days(site, rest, advance)
 
     def _site_days(self, site: Site, days: Sequence[date], advance: Advance) -> None:
-        from assets.partitions import SiteDay, range_tags
+        from assets.partitions import SITE_TAG, SiteDay, range_tags
         from jobs.requests import stretches
 
         for stretch in stretches([SiteDay(day, site.site) for day in days]):
             for some in chunks(stretch, DAYS_PER_RUN):
                 if len(some) == 1:
-                    self.launcher.run("process_site_day", partition_key=some[0].key)
+                    self.launcher.run("process_site_day", partition_key=some[0].key, tags={SITE_TAG: site.site})
                 else:
                     self.launcher.run("process_site_day", tags=range_tags(some))
                 advance(len(some))

@@ -1,5 +1,6 @@
 """Jobs that people launch: submit a decision, complete a work order, generate a report."""
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
 import dagster as dg
@@ -104,20 +105,14 @@ def write_report(
     reports: ReportsResource,
 ) -> None:
     """Compute the reports from stored data and write them as HTML, JSON and text."""
-    start, end = date.fromisoformat(config.start), date.fromisoformat(config.end)
-    unknown = sorted(set(config.kinds) - set(KINDS))
-    if unknown or end < start:
-        raise dg.Failure(
-            f"Unknown kinds of report: {', '.join(unknown)}; there are {', '.join(KINDS)}."
-            if unknown
-            else f"The range ends ({end}) before it starts ({start}).",
-            allow_retries=False,
-        )
+    sites = plant.sites()
+    try:
+        start, end = _range_of(config, sites=[s.site for s in sites])
+    except ValueError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
     for kind in config.kinds:
         with ledger.begin() as connection:
-            paths = publish(
-                kind, connection=connection, lake=lake, reports=reports, sites=plant.sites(), site=config.site, start=start, end=end
-            )
+            paths = publish(kind, connection=connection, lake=lake, reports=reports, sites=sites, site=config.site, start=start, end=end)
         context.log.info("%s: %s", kind, paths["html"])
 
 
@@ -138,3 +133,19 @@ def parse_time(text: str) -> datetime:
     if at.tzinfo is None:
         raise ValueError(f"{text!r} has no offset from UTC; write it as {text}+00:00 or with the site's offset.")
     return at
+
+
+def _range_of(config: ReportConfig, *, sites: Sequence[str]) -> tuple[date, date]:
+    """First and last day. Raises ValueError for these and for kinds or a site that there are not."""
+    unknown = sorted(set(config.kinds) - set(KINDS))
+    if unknown:
+        raise ValueError(f"Unknown kinds of report: {', '.join(unknown)}; there are {', '.join(KINDS)}.")
+    if config.site is not None and config.site not in sites:
+        raise ValueError(f"The plant has no site {config.site!r}; it has {', '.join(sites)}.")
+    try:
+        start, end = date.fromisoformat(config.start), date.fromisoformat(config.end)
+    except ValueError as error:
+        raise ValueError(f"{config.start!r} and {config.end!r} must both be days such as 2026-11-20 ({error}).") from error
+    if end < start:
+        raise ValueError(f"The range ends ({end}) before it starts ({start}).")
+    return start, end

@@ -1,14 +1,14 @@
 """What the clock starts: reconciling, the close of a site's day, weekly training."""
 
 from collections.abc import Sequence
-from datetime import UTC, timedelta
+from datetime import timedelta
 
 import dagster as dg
 
-from assets.partitions import SiteDay
+from assets.partitions import SITE_TAG, SiteDay
 from jobs.requests import is_at_work, pending_requests
 from ml.plant import Site
-from resources.ledger.intake import days_with_readings
+from resources.ledger.intake import days_with_readings, processed_days
 from resources.ledger.ledger import LedgerResource
 
 
@@ -22,9 +22,9 @@ from resources.ledger.ledger import LedgerResource
 def reconcile(context: dg.ScheduleEvaluationContext, ledger: LedgerResource) -> list[dg.RunRequest] | dg.SkipReason:
     if is_at_work(context.instance, "process_site_day"):
         return dg.SkipReason("Site-days are being processed; what still waits then is asked for next time.")
-    stamp = context.scheduled_execution_time.isoformat()
-    requests = [request.with_replaced_attrs(run_key=f"{request.run_key}:{stamp}") for request in pending_requests(ledger)]
-    return requests or dg.SkipReason("Every segment is merged.")
+    hour = context.scheduled_execution_time.strftime("%Y-%m-%dT%H")  # what fails is tried again every hour, not every five minutes
+    requests = [r.with_replaced_attrs(run_key=f"{r.run_key}:{hour}") for r in pending_requests(ledger, context.instance)]
+    return requests or dg.SkipReason("Everything has gone through the chain.")
 
 
 def site_schedules(sites: Sequence[Site]) -> list[dg.ScheduleDefinition]:
@@ -37,16 +37,16 @@ def _close_of_day(site: Site) -> dg.ScheduleDefinition:
         name=f"close_of_day_{_dagster_name(site)}",
         job_name="process_site_day",
         cron_schedule="30 0 * * *",
-        execution_timezone=site.time_zone,
+        execution_timezone="UTC",  # the day that closes is a UTC day, wherever the site is
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"After midnight in {site.time_zone}: the last finished UTC day of {site.name} once more, now that it is whole.",
+        description=f"Half an hour after midnight (UTC): the day that ended, of {site.name}, once more, now that it is whole.",
     )
     def close_of_day(context: dg.ScheduleEvaluationContext, ledger: LedgerResource) -> dg.RunRequest | dg.SkipReason:
-        finished = context.scheduled_execution_time.astimezone(UTC).date() - timedelta(days=1)
+        finished = context.scheduled_execution_time.date() - timedelta(days=1)
         with ledger.begin() as connection:
             if finished not in days_with_readings(connection, site=site.site):
                 return dg.SkipReason(f"{site.site} delivered nothing for {finished}.")
-        return dg.RunRequest(partition_key=SiteDay(finished, site.site).key)
+        return dg.RunRequest(partition_key=SiteDay(finished, site.site).key, tags={SITE_TAG: site.site})
 
     return close_of_day
 
@@ -62,11 +62,11 @@ def _weekly_training(site: Site) -> dg.ScheduleDefinition:
     )
     def weekly_training(context: dg.ScheduleEvaluationContext, ledger: LedgerResource) -> dg.RunRequest | dg.SkipReason:
         with ledger.begin() as connection:
-            days = days_with_readings(connection, site=site.site)
+            days = processed_days(connection, site=site.site)
         needed = site.policy.training.min_healthy_days
         if len(days) < needed:
-            return dg.SkipReason(f"{site.site} has {len(days)} days of readings; training needs {needed}.")
-        return dg.RunRequest(partition_key=site.site)
+            return dg.SkipReason(f"{site.site} has {len(days)} processed days; training needs {needed}.")
+        return dg.RunRequest(partition_key=site.site, tags={SITE_TAG: site.site})
 
     return weekly_training
 

@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import dagster as dg
 
-from assets.partitions import LOOK_BACK_DAYS, SiteDay
+from assets.partitions import LOOK_BACK_DAYS, SITE_TAG, SiteDay
 from jobs.requests import run_requests
-from resources.ledger.intake import days_with_readings
-from resources.ledger.learning import has_version
+from resources.ledger.intake import days_with_readings, processed_days
+from resources.ledger.learning import has_champion
 from resources.ledger.ledger import LedgerResource
 from resources.plant import PlantResource
 
@@ -16,7 +16,7 @@ from resources.plant import PlantResource
     job_name="train_detectors",
     minimum_interval_seconds=60,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Asks for a site's first detector once enough finished days of readings are stored; after a refusal, once per further day.",
+    description="Asks for a site's first detector once enough finished days went through the chain; after a refusal, once per further day.",
 )
 def first_detector_sensor(
     context: dg.SensorEvaluationContext, ledger: LedgerResource, plant: PlantResource
@@ -24,11 +24,12 @@ def first_detector_sensor(
     requests = []
     for site in plant.sites():
         with ledger.begin() as connection:
-            days = days_with_readings(connection, site=site.site)
-            is_trained = has_version(connection, site=site.site)
+            days = processed_days(connection, site=site.site)
+            is_trained = has_champion(connection, site=site.site)
         finished = len(days) - 1  # the newest day may still go on
         if not is_trained and finished >= site.policy.training.min_healthy_days:
-            requests.append(dg.RunRequest(run_key=f"{site.site}:first:{days[-1]}", partition_key=site.site))
+            run_key = f"{site.site}:first:{len(days)}:{days[-1]}"
+            requests.append(dg.RunRequest(run_key=run_key, partition_key=site.site, tags={SITE_TAG: site.site}))
     return requests or dg.SkipReason("Every site with enough days of readings has a detector.")
 
 
@@ -43,10 +44,10 @@ def first_detector_sensor(
 def new_champion_sensor(
     context: dg.SensorEvaluationContext, asset_event: dg.EventLogEntry, ledger: LedgerResource
 ) -> list[dg.RunRequest] | dg.SkipReason:
-    event = asset_event.dagster_event
+    event, made = asset_event.dagster_event, asset_event.asset_materialization
     site = event.partition if event else None
-    if not site:
-        return dg.SkipReason("The training names no site.")
+    if not site or made is None or not made.metadata["is_champion"].value:
+        return dg.SkipReason("The training made no champion.")
     with ledger.begin() as connection:
         days = days_with_readings(connection, site=site)
     recent = [SiteDay(day, site) for day in days if day > days[-1] - timedelta(days=LOOK_BACK_DAYS)]

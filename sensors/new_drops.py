@@ -12,9 +12,9 @@ from resources.ledger.ledger import LedgerResource
     job_name="process_site_day",
     minimum_interval_seconds=5,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="After each intake, asks for one run per site-day that got new readings, and for later days that look back on it.",
+    description="After each intake, asks for the site-days that got new readings, and the later days that look back on them.",
 )
 def new_drops_sensor(
     context: dg.SensorEvaluationContext, asset_event: dg.EventLogEntry, ledger: LedgerResource
 ) -> list[dg.RunRequest] | dg.SkipReason:
-    return pending_requests(ledger) or dg.SkipReason("Every segment is merged already.")
+    return pending_requests(ledger, context.instance) or dg.SkipReason("Nothing waits, or a queued run takes it along.")

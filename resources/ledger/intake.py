@@ -23,28 +23,37 @@ class Segment:
 
 @dataclass(frozen=True)
 class PendingSiteDay:
-    """A site-day with segments that are not yet part of its readings."""
+    """A site-day with segments that have not gone through the whole chain: not merged, or merged by a run that then died."""
 
     site: str
     day: date
     drop_ids: tuple[str, ...]
 
 
-def is_known(connection: Connection, sha256: str) -> bool:
-    return connection.scalar(select(drops.c.drop_id).where(drops.c.sha256 == sha256)) is not None
+def is_accepted(connection: Connection, drop_id: str) -> bool:
+    """Whether these bytes were taken in for this site before; a drop that was refused may be delivered again."""
+    query = select(drops.c.drop_id).where(drops.c.drop_id == drop_id, drops.c.state == "accepted")
+    return connection.scalar(query) is not None
+
+
+def lock_intake(connection: Connection) -> None:
+    """Until the transaction ends, no other run takes files in: it would find this one's claimed files and take them for left over."""
+    connection.execute(text("select pg_advisory_xact_lock(hashtext('smart_maintenance.intake'))"))
 
 
 def record_drop(connection: Connection, drop: Mapping[str, Any], *, taken: Sequence[Segment], refused: Sequence[Mapping[str, Any]]) -> bool:
-    """Write the drop, its segments and its quarantine counts; False where another intake did so this instant.
+    """Write the drop, its segments and its quarantine counts; False where it was accepted before.
 
     `drop` has the columns of `drops` but drop_seq and taken_in_at; `refused` has day, sensor_id, reason, rows.
-    Its place in the order of intake, drop_seq, leaves no gaps: an intake that dies gives its number back.
+    Its place in the order of intake, drop_seq, is the next: an intake that dies gives its number back.
+    A drop that was refused and is delivered again gets a new one, as it is the later.
     """
     connection.execute(text("select pg_advisory_xact_lock(hashtext('smart_maintenance.drop_seq'))"))
-    if is_known(connection, drop["sha256"]):
+    if is_accepted(connection, drop["drop_id"]):
         return False
     drop_seq: int = connection.scalars(select(func.coalesce(func.max(drops.c.drop_seq), 0) + 1)).one()
-    connection.execute(insert(drops).values(**drop, drop_seq=drop_seq, taken_in_at=func.clock_timestamp()))
+    values = {**drop, "drop_seq": drop_seq, "taken_in_at": func.clock_timestamp()}
+    connection.execute(upsert(drops).values(**values).on_conflict_do_update(index_elements=["drop_id"], set_=values))
     owner = {"drop_id": drop["drop_id"], "site": drop["site"]}
     if taken:
         connection.execute(insert(segments), [{**owner, **vars(segment)} for segment in taken])
@@ -63,10 +72,10 @@ def record_delivery(connection: Connection, *, drop_id: str, site: str, file_nam
 
 
 def pending_site_days(connection: Connection, *, site: str | None = None) -> list[PendingSiteDay]:
-    """Site-days with unmerged segments, oldest first."""
+    """Site-days with segments that have not gone through the whole chain, oldest first."""
     query = (
         select(segments.c.site, segments.c.day, func.array_agg(segments.c.drop_id))
-        .where(segments.c.merged_at.is_(None))
+        .where(segments.c.processed_at.is_(None))
         .group_by(segments.c.site, segments.c.day)
         .order_by(segments.c.day, segments.c.site)
     )
@@ -94,11 +103,20 @@ def segments_of(connection: Connection, *, site: str, day: date, only_unmerged: 
 
 
 def mark_merged(connection: Connection, *, site: str, day: date, drop_ids: Collection[str]) -> None:
-    connection.execute(
-        update(segments)
-        .where(segments.c.site == site, segments.c.day == day, segments.c.drop_id.in_(drop_ids), segments.c.merged_at.is_(None))
-        .values(merged_at=func.clock_timestamp())
-    )
+    waiting = (segments.c.site == site, segments.c.day == day, segments.c.drop_id.in_(drop_ids), segments.c.merged_at.is_(None))
+    connection.execute(update(segments).where(*waiting).values(merged_at=func.clock_timestamp()))
+
+
+def mark_assessed(connection: Connection, *, site: str, day: date) -> None:
+    """The site-day's work orders rest on what was merged."""
+    waiting = (segments.c.site == site, segments.c.day == day, segments.c.merged_at.is_not(None), segments.c.assessed_at.is_(None))
+    connection.execute(update(segments).where(*waiting).values(assessed_at=func.clock_timestamp()))
+
+
+def mark_processed(connection: Connection, *, site: str, day: date) -> None:
+    """Schedule and reports rest on what was assessed: the site-day is no longer pending."""
+    waiting = (segments.c.site == site, segments.c.day == day, segments.c.assessed_at.is_not(None), segments.c.processed_at.is_(None))
+    connection.execute(update(segments).where(*waiting).values(processed_at=func.clock_timestamp()))
 
 
 def refused_by_sensor(connection: Connection, *, site: str, day: date, reason: str) -> dict[str, int]:
@@ -118,3 +136,15 @@ def refused_by_sensor(connection: Connection, *, site: str, day: date, reason: s
 
 def days_with_readings(connection: Connection, *, site: str) -> list[date]:
     return list(connection.scalars(select(segments.c.day).where(segments.c.site == site).distinct().order_by(segments.c.day)))
+
+
+def processed_days(connection: Connection, *, site: str) -> list[date]:
+    """Days whose every segment has gone through the chain."""
+    query = (
+        select(segments.c.day)
+        .where(segments.c.site == site)
+        .group_by(segments.c.day)
+        .having(func.bool_and(segments.c.processed_at.is_not(None)))
+        .order_by(segments.c.day)
+    )
+    return list(connection.scalars(query))

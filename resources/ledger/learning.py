@@ -27,5 +27,7 @@ def version_record(connection: Connection, *, site: str, version: int) -> dict[s
     return dict(row) if row else None
 
 
-def has_version(connection: Connection, *, site: str) -> bool:
-    return connection.scalar(select(detector_versions.c.version).where(detector_versions.c.site == site).limit(1)) is not None
+def has_champion(connection: Connection, *, site: str) -> bool:
+    """Whether a detector of the site was ever promoted."""
+    query = select(promotions.c.promotion_id).where(promotions.c.site == site, promotions.c.is_promoted)
+    return connection.scalar(query.limit(1)) is not None

@@ -39,13 +39,13 @@ TIME = DateTime(timezone=True)
 drops = Table(
     "drops",
     metadata,
-    Column("drop_id", Text, primary_key=True, comment="first 16 hex digits of the sha256 of the delivered bytes"),
+    Column("drop_id", Text, primary_key=True, comment="first 16 hex digits of the sha256 of site and delivered bytes"),
     Column("drop_seq", Integer, nullable=False, unique=True, comment="order of intake, without gaps; the latest drop wins"),
-    Column("sha256", Text, nullable=False, unique=True),
+    Column("sha256", Text, nullable=False, comment="of the delivered bytes"),
     Column("site", Text, nullable=False),
     Column("file_name", Text, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
-    Column("received_at", TIME, nullable=False, comment="modification time of the delivered file"),
+    Column("received_at", TIME, nullable=False, comment="modification time of the delivered file, or of its arrival if that is later"),
     Column("taken_in_at", TIME, nullable=False),
     Column("state", Text, nullable=False, comment="accepted, or refused as a whole"),
     Column("refused_because", Text),
@@ -57,6 +57,7 @@ drops = Table(
     Column("run_id", Text, nullable=False),
     CheckConstraint("rows_in = rows_accepted + rows_duplicate + rows_quarantined", name="rows_add_up"),
     CheckConstraint("state in ('accepted', 'refused')", name="state"),
+    UniqueConstraint("site", "sha256"),
     Index(None, "site", "received_at"),
 )
 
@@ -67,7 +68,7 @@ deliveries = Table(
     Column("drop_id", Text, ForeignKey("drops.drop_id"), nullable=False, index=True),
     Column("site", Text, nullable=False),
     Column("file_name", Text, nullable=False),
-    Column("delivered_at", TIME, nullable=False),
+    Column("delivered_at", TIME, nullable=False, comment="modification time of the file"),
     Column("is_duplicate", Boolean, nullable=False, comment="these bytes had been taken in before"),
     UniqueConstraint("drop_id", "file_name", "delivered_at"),
 )
@@ -82,7 +83,9 @@ segments = Table(
     Column("first_at", TIME, nullable=False),
     Column("last_at", TIME, nullable=False),
     Column("merged_at", TIME, comment="null until it is part of sensor_readings"),
-    Index("ix_segments_unmerged", "site", "day", postgresql_where=text("merged_at is null")),
+    Column("assessed_at", TIME, comment="null until the site-day's work orders rest on it"),
+    Column("processed_at", TIME, comment="null until schedule and reports rest on it, too"),
+    Index("ix_segments_pending", "site", "day", postgresql_where=text("processed_at is null")),
     Index(None, "site", "day"),
 )
 

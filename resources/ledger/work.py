@@ -10,6 +10,7 @@ import pandas as pd
 from sqlalchemy import Connection, and_, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from ml.plant import FAILURE_MODE_NAMES
 from ml.policy import OrderProposal, check_move
 from resources.ledger.findings import label_incidents
 from resources.ledger.rows import read_frame, records
@@ -27,6 +28,8 @@ from resources.ledger.tables import (
 
 POLICY = "policy"
 PLANNER = "planner"
+NO_FAULT_FOUND = "no_fault_found"
+FINDINGS = (*FAILURE_MODE_NAMES, NO_FAULT_FOUND)
 OUTCOME_OF = {"approve": "approved", "reject": "rejected", "defer": "deferred", "cancel": "cancelled"}
 
 
@@ -67,9 +70,17 @@ class Completion:
     note: str = ""
     request_id: str = ""
 
+    def __post_init__(self) -> None:
+        if not self.technician.strip():
+            raise ValueError("technician must be given: work that nobody did cannot be audited.")
+        if self.ended_at < self.started_at:
+            raise ValueError(f"the work ended before it started: {self.ended_at.isoformat()} against {self.started_at.isoformat()}.")
+        if self.finding not in FINDINGS:
+            raise ValueError(f"finding is {self.finding!r}; it must be one of {', '.join(FINDINGS)}.")
+
     @property
     def label(self) -> str:
-        return "false_alarm" if self.finding == "no_fault_found" else "confirmed"
+        return "false_alarm" if self.finding == NO_FAULT_FOUND else "confirmed"
 
 
 def order_row(connection: Connection, order_id: str, *, lock: bool = False) -> dict[str, Any]:

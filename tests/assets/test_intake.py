@@ -102,10 +102,12 @@ def test_the_same_bytes_under_another_name_are_taken_in_once(zone: Zone) -> None
 
 def test_a_death_before_the_transaction_leaves_the_file_to_be_taken_in_again(zone: Zone) -> None:
     name = zone.drop("a.csv")
+    content = (zone.root / "landing" / name).read_bytes()
     nowhere = LedgerResource(url="postgresql+psycopg://nobody@/nothing?host=/nonexistent")
     with pytest.raises(OperationalError):
         zone.intake(nowhere).take_in(name, SITE)
-    assert (zone.root / "landing" / name).exists()
+    zone.landing.return_claimed()  # as the next intake does first
+    assert (zone.root / "landing" / name).read_bytes() == content
     assert zone.intake().take_in(name, SITE).rows_accepted == 3
 
 
@@ -119,6 +121,73 @@ def test_a_death_after_the_transaction_leaves_only_the_move_to_be_done(zone: Zon
     assert not landed.exists()
     assert original.read_bytes() == ROWS
     assert (zone.count(drops), zone.count(deliveries)) == (1, 1), "it is the delivery that it was"
+
+
+def test_the_same_bytes_at_another_site_are_another_drop(zone: Zone) -> None:
+    other = SITE.model_copy(update={"site": "t"})
+    folder = zone.root / "landing" / "t"
+    name = str(drop_file(ROWS, folder, "a.csv").relative_to(zone.root / "landing"))
+    assert zone.intake().take_in(name, other).state == "accepted"
+    assert zone.intake().take_in(zone.drop("a.csv"), SITE).state == "accepted"
+
+
+def test_a_drop_refused_for_the_plant_file_is_taken_in_once_that_is_mended(zone: Zone) -> None:
+    content = ROWS.replace(b",", b";")
+    assert zone.intake().take_in(zone.drop("a.csv", content), SITE).state == "refused"
+    mended = SITE.model_copy(update={"drops": SITE.drops.model_copy(update={"delimiter": ";"})})
+    assert zone.intake().take_in(zone.drop("a.csv", content), mended).rows_accepted == 3
+    with zone.ledger.begin() as connection:
+        assert connection.scalars(select(drops.c.state)).all() == ["accepted"]
+
+
+def test_what_is_archived_is_what_was_read_though_a_new_file_took_its_name(zone: Zone) -> None:
+    name = zone.drop("latest.csv")
+    delivery = zone.landing.read(name)
+    zone.drop("latest.csv", b"timestamp,sensor_id,value\n")
+    zone.landing.keep(delivery, is_refused=False)
+    assert next((zone.root / "archive" / "drops" / "s").iterdir()).read_bytes() == ROWS
+    assert (zone.root / "landing" / name).read_bytes() == b"timestamp,sensor_id,value\n"
+
+
+def test_a_file_whose_sender_goes_on_writing_is_put_back(zone: Zone) -> None:
+    name = zone.drop("slow.csv")
+    delivery = zone.landing.read(name)
+    with delivery.claimed.open("ab") as file:
+        file.write(b"2026-10-06T00:03:00Z,P1-T,22\n")
+    assert zone.landing.is_still_written(delivery)
+    zone.landing.unclaim(delivery.claimed)
+    assert zone.intake().take_in(name, SITE).rows_in == 8
+
+
+def test_what_a_dead_intake_had_claimed_is_put_back(zone: Zone) -> None:
+    name = zone.drop("a.csv")
+    zone.landing.claim(name)
+    assert list(zone.landing.files(site="s")) == []
+    zone.drop("a.csv", b"timestamp,sensor_id,value\n")
+    zone.landing.return_claimed()
+    assert sorted(f.name for f in zone.landing.files(site="s")) == ["s/a.csv", "s/again_a.csv"]
+    assert zone.intake().take_in("s/again_a.csv", SITE).rows_accepted == 3
+
+
+@pytest.mark.parametrize("name", ["s/../../outside.csv", "../outside.csv", "outside.csv", "s/link.csv"])
+def test_no_file_outside_the_landing_zone_is_touched(zone: Zone, name: str) -> None:
+    outside = zone.root / "outside.csv"
+    outside.write_bytes(ROWS)
+    (zone.root / "landing" / "s").mkdir()
+    (zone.root / "landing" / "s" / "link.csv").symlink_to(outside)
+    with pytest.raises((ValueError, FileNotFoundError)):
+        zone.intake().take_in(name, SITE)
+    assert outside.read_bytes() == ROWS
+
+
+def test_a_name_of_255_bytes_is_kept_under_a_shorter_one(zone: Zone) -> None:
+    folder = zone.root / "landing" / "s"
+    folder.mkdir()
+    name = "ü" * 125 + ".csv"
+    (folder / name).write_bytes(ROWS)
+    assert [f.name for f in zone.landing.files(site="s")] == [f"s/{name}"]
+    assert zone.intake().take_in(f"s/{name}", SITE).rows_accepted == 3
+    assert next((zone.root / "archive" / "drops" / "s").iterdir()).read_bytes() == ROWS
 
 
 def test_a_file_that_cannot_be_read_is_refused_whole_with_its_reason(zone: Zone) -> None:

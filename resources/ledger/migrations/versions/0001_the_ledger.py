@@ -36,13 +36,13 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('site', 'day', 'sensor_id', name=op.f('pk_drift_findings'))
     )
     op.create_table('drops',
-    sa.Column('drop_id', sa.Text(), nullable=False, comment='first 16 hex digits of the sha256 of the delivered bytes'),
+    sa.Column('drop_id', sa.Text(), nullable=False, comment='first 16 hex digits of the sha256 of site and delivered bytes'),
     sa.Column('drop_seq', sa.Integer(), nullable=False, comment='order of intake, without gaps; the latest drop wins'),
-    sa.Column('sha256', sa.Text(), nullable=False),
+    sa.Column('sha256', sa.Text(), nullable=False, comment='of the delivered bytes'),
     sa.Column('site', sa.Text(), nullable=False),
     sa.Column('file_name', sa.Text(), nullable=False),
     sa.Column('size_bytes', sa.BigInteger(), nullable=False),
-    sa.Column('received_at', sa.DateTime(timezone=True), nullable=False, comment='modification time of the delivered file'),
+    sa.Column('received_at', sa.DateTime(timezone=True), nullable=False, comment='modification time of the delivered file, or of its arrival if that is later'),
     sa.Column('taken_in_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('state', sa.Text(), nullable=False, comment='accepted, or refused as a whole'),
     sa.Column('refused_because', sa.Text(), nullable=True),
@@ -56,7 +56,7 @@ def upgrade() -> None:
     sa.CheckConstraint('rows_in = rows_accepted + rows_duplicate + rows_quarantined', name=op.f('ck_drops_rows_add_up')),
     sa.PrimaryKeyConstraint('drop_id', name=op.f('pk_drops')),
     sa.UniqueConstraint('drop_seq', name=op.f('uq_drops_drop_seq')),
-    sa.UniqueConstraint('sha256', name=op.f('uq_drops_sha256'))
+    sa.UniqueConstraint('site', 'sha256', name=op.f('uq_drops_site_sha256'))
     )
     op.create_index(op.f('ix_drops_site_received_at'), 'drops', ['site', 'received_at'], unique=False)
     op.create_table('incidents',
@@ -195,7 +195,7 @@ def upgrade() -> None:
     sa.Column('drop_id', sa.Text(), nullable=False),
     sa.Column('site', sa.Text(), nullable=False),
     sa.Column('file_name', sa.Text(), nullable=False),
-    sa.Column('delivered_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('delivered_at', sa.DateTime(timezone=True), nullable=False, comment='modification time of the file'),
     sa.Column('is_duplicate', sa.Boolean(), nullable=False, comment='these bytes had been taken in before'),
     sa.ForeignKeyConstraint(['drop_id'], ['drops.drop_id'], name=op.f('fk_deliveries_drop_id_drops')),
     sa.PrimaryKeyConstraint('delivery_id', name=op.f('pk_deliveries')),
@@ -269,11 +269,13 @@ def upgrade() -> None:
     sa.Column('first_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('last_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('merged_at', sa.DateTime(timezone=True), nullable=True, comment='null until it is part of sensor_readings'),
+    sa.Column('assessed_at', sa.DateTime(timezone=True), nullable=True, comment="null until the site-day's work orders rest on it"),
+    sa.Column('processed_at', sa.DateTime(timezone=True), nullable=True, comment='null until schedule and reports rest on it, too'),
     sa.ForeignKeyConstraint(['drop_id'], ['drops.drop_id'], name=op.f('fk_segments_drop_id_drops')),
     sa.PrimaryKeyConstraint('drop_id', 'site', 'day', name=op.f('pk_segments'))
     )
+    op.create_index('ix_segments_pending', 'segments', ['site', 'day'], unique=False, postgresql_where=sa.text('processed_at is null'))
     op.create_index(op.f('ix_segments_site_day'), 'segments', ['site', 'day'], unique=False)
-    op.create_index('ix_segments_unmerged', 'segments', ['site', 'day'], unique=False, postgresql_where=sa.text('merged_at is null'))
     op.create_table('unplanned_orders',
     sa.Column('site', sa.Text(), nullable=False),
     sa.Column('day', sa.Date(), nullable=False),
@@ -317,8 +319,8 @@ def downgrade() -> None:
     op.drop_index(op.f('ix_work_order_incidents_order_id'), table_name='work_order_incidents')
     op.drop_table('work_order_incidents')
     op.drop_table('unplanned_orders')
-    op.drop_index('ix_segments_unmerged', table_name='segments', postgresql_where=sa.text('merged_at is null'))
     op.drop_index(op.f('ix_segments_site_day'), table_name='segments')
+    op.drop_index('ix_segments_pending', table_name='segments', postgresql_where=sa.text('processed_at is null'))
     op.drop_table('segments')
     op.drop_index(op.f('ix_quarantine_counts_site_day'), table_name='quarantine_counts')
     op.drop_index(op.f('ix_quarantine_counts_drop_id'), table_name='quarantine_counts')
