@@ -5,11 +5,12 @@ import json
 import dagster as dg
 import pandas as pd
 
-from assets.manipulation import machine_features
 from assets.partitions import LOOK_BACK_DAYS, SiteDay, across_site, looking_back, site_days, site_days_of
 from assets.recording import OWNERS, column_schema, keep_validation, report, summed_up
 from expectations.contracts import ANOMALY_SCORES
+from ml.evidence import COLUMNS as EVIDENCE_COLUMNS
 from ml.evidence import build_evidence
+from ml.frames import typed_frame
 from ml.incidents import find_incidents
 from ml.plant import Site
 from resources.lake import LakeResource
@@ -20,6 +21,7 @@ from resources.models import CHAMPION, ModelsResource
 from resources.plant import PlantResource
 
 GROUP = "state_detection"
+SETTLING_DAYS = 2  # whether a machine settles after a stop, the day before says
 
 
 @dg.asset(
@@ -28,7 +30,7 @@ GROUP = "state_detection"
     kinds={"scikitlearn", "mlflow", "parquet"},
     code_version="1",
     partitions_def=site_days,
-    deps=[machine_features, across_site("detector_model")],
+    deps=[looking_back("machine_features", days=SETTLING_DAYS), across_site("detector_model")],
     backfill_policy=dg.BackfillPolicy.single_run(),
     metadata={"dagster/column_schema": column_schema(ANOMALY_SCORES)},
 )
@@ -46,7 +48,7 @@ def anomaly_scores(
     detectors: dict[str, tuple[SiteDetector, int]] = {}
     for site_day in site_days_of(context):
         site = plant.site(site_day.site)
-        features = lake.read_days("machine_features", site=site.site, start=site_day.looking_back(2), end=site_day.day)
+        features = lake.read_days("machine_features", site=site.site, start=site_day.looking_back(SETTLING_DAYS), end=site_day.day)
         features = features[features["window_start"] < pd.Timestamp(site_day.end)]
         if site.site not in detectors:
             version = models.version_of(site.site, CHAMPION)
@@ -111,8 +113,7 @@ def incidents(context: dg.AssetExecutionContext, lake: LakeResource, ledger: Led
     comes from Great Expectations over the evidence: detectors that agree, duration, sensor grades, stops, maintenance, the
     whole site moving at once. Source: `anomaly_scores` of a week. Consumers: prognosis, work orders, reports.
     """
-    from expectations.validation import validate_table
-    from expectations.verdicts import incidents_suite, judge_incidents
+    from expectations.verdicts import judge_incidents
 
     outcomes = {}
     for site_day in site_days_of(context):
@@ -121,23 +122,25 @@ def incidents(context: dg.AssetExecutionContext, lake: LakeResource, ledger: Led
         with ledger.begin() as connection:
             known = known_incidents(connection, site=site.site, before=site_day.day)
         found = find_incidents(scores, site=site, day=site_day.day, known=known)
-        evidence = _evidence(found, scores, lake=lake, ledger=ledger, site=site, site_day=site_day) if len(found) else pd.DataFrame()
-        judged = _judged(found, evidence, scores, verdicts=judge_incidents(evidence, policy=site.policy.verdict) if len(found) else None)
-        outcomes[site_day] = validate_table(evidence, suite=incidents_suite(site.policy.verdict)) if len(found) else None
+        evidence = _evidence(found, scores, lake=lake, ledger=ledger, site=site, site_day=site_day)
+        judgement = judge_incidents(evidence, policy=site.policy.verdict)
+        outcomes[site_day] = judgement.outcome
+        judged = _judged(found, evidence, scores, verdicts=judgement.verdicts)
         with ledger.begin() as connection:
             replace_incidents(connection, judged, site=site.site, day=site_day.day)
-            if outcome := outcomes[site_day]:
-                keep_validation(connection, outcome, site_day, run_id=context.run.run_id)
+            keep_validation(connection, judgement.outcome, site_day, run_id=context.run.run_id)
         verdicts = judged["verdict"].value_counts()
         counted = {verdict: int(verdicts.get(verdict, 0)) for verdict in ("credible", "investigate", "false_positive_suspected")}
         report(context, site_day, rows=len(judged), figures=counted)
-    check = summed_up("incidents_are_judged", {s: o for s, o in outcomes.items() if o}, severity=dg.AssetCheckSeverity.WARN)
+    check = summed_up("incidents_are_judged", outcomes, severity=dg.AssetCheckSeverity.WARN)
     return dg.MaterializeResult(check_results=[check])
 
 
 def _evidence(
     found: pd.DataFrame, scores: pd.DataFrame, *, lake: LakeResource, ledger: LedgerResource, site: Site, site_day: SiteDay
 ) -> pd.DataFrame:
+    if found.empty:
+        return typed_frame([], EVIDENCE_COLUMNS)
     start = site_day.looking_back(LOOK_BACK_DAYS)
     columns = ["machine_id", "window_start", "sensor_id", "running_share"]
     features = lake.read_days("machine_features", site=site.site, start=start, end=site_day.day, columns=columns)
@@ -150,12 +153,12 @@ def _evidence(
     )
 
 
-def _judged(found: pd.DataFrame, evidence: pd.DataFrame, scores: pd.DataFrame, *, verdicts: pd.DataFrame | None) -> pd.DataFrame:
-    """The incidents as the ledger keeps them: findings, evidence, verdict."""
-    if verdicts is None:
-        return found.assign(verdict=pd.Series(dtype="str"))
-    judged = found.merge(verdicts, on="incident_id", validate="1:1")
+def _judged(found: pd.DataFrame, evidence: pd.DataFrame, scores: pd.DataFrame, *, verdicts: pd.DataFrame) -> pd.DataFrame:
+    """The incidents as the ledger keeps them: findings, evidence, verdict, and the detector that scored the last window."""
+    versions = scores[["machine_id", "window_start", "model_version"]].rename(columns={"window_start": "last_window_at"})
+    judged = found.merge(verdicts, on="incident_id", validate="1:1").merge(
+        versions, on=["machine_id", "last_window_at"], how="left", validate="1:1"
+    )
     judged["moved_sensors"] = judged["moved_sensors"].map(json.loads)
     judged["evidence"] = pd.Series(evidence.set_index("incident_id").loc[judged["incident_id"]].to_dict("records"), dtype=object)
-    judged["model_version"] = int(scores["model_version"].iloc[-1])
     return judged

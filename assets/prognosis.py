@@ -8,11 +8,10 @@ import pandas as pd
 from sqlalchemy import Connection, select
 
 from assets.detection import incidents
-from assets.health import machine_health
 from assets.partitions import SiteDay, looking_back, site_days, site_days_of
 from assets.recording import OWNERS, keep_validation, report, summed_up
 from ml.modes import failure_mode_of
-from ml.plant import Site
+from ml.plant import MAX_HISTORY_DAYS, Site
 from ml.prognosis import MachinePrognosis, predict_machine, predictions_frame
 from resources.lake import LakeResource
 from resources.ledger.findings import incidents_on
@@ -31,7 +30,11 @@ HEALTH_FALLS_WITHIN_DAYS = 3
     kinds={"prophet", "greatexpectations", "postgres"},
     code_version="1",
     partitions_def=site_days,
-    deps=[incidents, machine_health, looking_back("machine_features", days=10)],
+    deps=[
+        incidents,
+        looking_back("machine_health", days=HEALTH_FALLS_WITHIN_DAYS + 1),
+        looking_back("machine_features", days=MAX_HISTORY_DAYS),
+    ],
     backfill_policy=dg.BackfillPolicy.single_run(),
     check_specs=[
         dg.AssetCheckSpec(
@@ -136,6 +139,7 @@ def _predict(asked: Collection[Asked], *, lake: LakeResource, site: Site, site_d
             budget_s=policy.budget_s / len(asked),
             only=sensors or None,
             horizon_days=policy.horizon_days,
+            history_days=policy.history_days,
         )
         if prognosis.probability_30d is None:
             unknown.append(f"{machine_id} on {site_day.day}: no forecast ({prognosis.note})")

@@ -7,7 +7,7 @@ every suite states how many rows it wants. The import costs about 5 s and happen
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -114,12 +114,22 @@ _HOLDS = Finding(success=True, rows=None, observed=None)
 def validate_table(frame: pd.DataFrame, *, suite: Suite) -> ValidationOutcome:
     """Run every rule of the suite over the table. An empty table that may be empty passes without loading the library."""
     frame = frame.reset_index(drop=True)
-    rules = (row_count_rule(suite), *suite.expectations)
+    rules = rules_of(suite)
     present = set(frame.columns)
     if frame.empty and suite.min_rows == 0 and all(present.issuperset(r.columns) for r in rules):
         outcomes = tuple(_passed(r, observed="no rows") for r in rules)
         return ValidationOutcome(suite.name, suite.table, n_rows=0, success=True, results=outcomes)
-    findings = evaluate(frame, rules=rules)
+    return outcome_of(frame, suite=suite, findings=evaluate(frame, rules=rules))
+
+
+def rules_of(suite: Suite) -> tuple[Rule, ...]:
+    """The suite's expectations, and how many rows it wants."""
+    return (row_count_rule(suite), *suite.expectations)
+
+
+def outcome_of(frame: pd.DataFrame, *, suite: Suite, findings: Mapping[str, Finding]) -> ValidationOutcome:
+    """What the findings on `rules_of` the suite mean for the table, which has a fresh index."""
+    rules = rules_of(suite)
     outcomes = tuple(_outcome(frame, rule=rule, finding=findings[rule.name], key=suite.key) for rule in rules)
     success = all(o.success for o in outcomes if o.severity == "critical")
     return ValidationOutcome(suite.name, suite.table, n_rows=len(frame), success=success, results=outcomes)

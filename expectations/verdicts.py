@@ -14,7 +14,7 @@ import pandas as pd
 
 from expectations.contracts import MEMBERS
 from expectations.suites import between, complete, one_of
-from expectations.validation import Rule, Suite, evaluate
+from expectations.validation import Finding, Rule, Suite, ValidationOutcome, evaluate, outcome_of, rules_of, validate_table
 from ml.plant import VerdictPolicy
 
 GRADES = ("A", "B", "C", "F")
@@ -77,28 +77,38 @@ def incidents_suite(policy: VerdictPolicy) -> Suite:
     return Suite("incidents", "evidence about candidate incidents", "incidents", (known, *rules), ("incident_id",), min_rows=0)
 
 
-def judge_incidents(evidence: pd.DataFrame, *, policy: VerdictPolicy) -> pd.DataFrame:
-    """Verdicts in the order of the evidence: VERDICT_COLUMNS, `failed` the rules' names and `reasons` their words, pairwise.
+@dataclass(frozen=True)
+class Judgement:
+    """Verdicts in the order of the evidence (VERDICT_COLUMNS), and the suite's outcome, both of one evaluation."""
+
+    verdicts: pd.DataFrame
+    outcome: ValidationOutcome
+
+
+def judge_incidents(evidence: pd.DataFrame, *, policy: VerdictPolicy) -> Judgement:
+    """`failed` are the rules' names and `reasons` their words, pairwise. No incidents: no verdicts, and the suite holds.
 
     A missing evidence value fails its rule. A failed rule without an adjustment is named and costs nothing.
     """
-    made = claims(policy)
+    made, suite = claims(policy), incidents_suite(policy)
     _check_adjustments(policy, known=[c.name for c in made])
     missing = [c for c in ("incident_id", *(c.column for c in made)) if c not in evidence.columns]
     if missing:
-        raise ValueError(f"the evidence lacks the columns {', '.join(missing)}; build it with ml.incidents.build_evidence")
+        raise ValueError(f"the evidence lacks the columns {', '.join(missing)}; build it with ml.evidence.build_evidence")
     if evidence.empty:
-        return _verdicts([], policy=policy)
+        return Judgement(_verdicts([], policy=policy), validate_table(evidence, suite=suite))
     frame = _comparable(evidence, made=made)
     if frame["incident_id"].duplicated().any():
         twice = frame.loc[frame["incident_id"].duplicated(), "incident_id"].iloc[0]
         raise ValueError(f"incident {twice} is judged twice; give one row of evidence per incident")
-    failing = _failing_rows(frame, made=made, policy=policy)
+    findings = evaluate(frame, rules=rules_of(suite))
+    failing = {c.name: _failing_rows(frame, claim=c, finding=findings[c.name]) for c in made}
     rows = []
     for i, incident_id in enumerate(frame["incident_id"]):
         failed = [c for c in made if failing[c.name][i]]
         rows.append((incident_id, [c.name for c in failed], [_reason(c, value=frame[c.column].iloc[i]) for c in failed]))
-    return _verdicts(rows, policy=policy)
+    outcome = outcome_of(evidence.reset_index(drop=True), suite=suite, findings=findings)
+    return Judgement(_verdicts(rows, policy=policy), outcome)
 
 
 def _check_adjustments(policy: VerdictPolicy, *, known: list[str]) -> None:
@@ -123,16 +133,11 @@ def _comparable(evidence: pd.DataFrame, *, made: tuple[Claim, ...]) -> pd.DataFr
     return frame
 
 
-def _failing_rows(frame: pd.DataFrame, *, made: tuple[Claim, ...], policy: VerdictPolicy) -> dict[str, np.ndarray]:
-    findings = evaluate(frame, rules=incidents_suite(policy).expectations)
-    failing = {}
-    for claim in made:
-        finding = findings[claim.name]
-        fails = frame[claim.column].isna().to_numpy().copy()
-        if not finding.success:
-            fails[slice(None) if finding.rows is None else finding.rows] = True
-        failing[claim.name] = fails
-    return failing
+def _failing_rows(frame: pd.DataFrame, *, claim: Claim, finding: Finding) -> np.ndarray:
+    fails: np.ndarray = frame[claim.column].isna().to_numpy().copy()
+    if not finding.success:
+        fails[slice(None) if finding.rows is None else finding.rows] = True
+    return fails
 
 
 def _reason(claim: Claim, *, value: Any) -> str:

@@ -42,6 +42,9 @@ COLUMNS: dict[str, str] = {
     "moved_sensors": "str",
     "failure_mode": "str",
 }
+_SCORES_READ = (
+    "machine_id", "window_start", "state", "score", "n_members_agreeing", "n_sensors_moved", "top_sensor_id", "moved_sensors",
+)  # fmt: skip
 MAX_NAMED_SENSORS = 5
 LEVEL_SHARE = 0.25
 _MICROSECONDS = 60_000_000
@@ -72,7 +75,7 @@ def find_incidents(scores: pd.DataFrame, *, site: Site, day: date, known: pd.Dat
     the plant file are left out.
     Raises ValueError when a column is missing.
     """
-    _need(scores, ("machine_id", "window_start", "state", "score", "n_members_agreeing", "n_sensors_moved", "moved_sensors"), what="scores")
+    _need(scores, _SCORES_READ, what="scores")
     _need(known, ("incident_id", "machine_id", "onset_at", "last_window_at"), what="known")
     policy = site.policy.detection
     step = site.window_minutes * _MICROSECONDS
@@ -188,7 +191,8 @@ def _incident(windows: pd.DataFrame, *, run: Run, onset: pd.Timestamp, step: int
     last, after = _time(run.last, step), _time(run.last + 1, step)
     scores = windows["score"].to_numpy(dtype=np.float64)
     moved = movements(windows, on=site.policy.detection.on_threshold)
-    top = next(iter(moved), None)
+    # no sensor is named where many share the movement evenly: then the one that most often leads, and no direction
+    top = next(iter(moved), None) or most_often_leading(windows, on=site.policy.detection.on_threshold)
     return {
         "incident_id": incident_id(machine_id, onset),
         "machine_id": machine_id,
@@ -202,10 +206,17 @@ def _incident(windows: pd.DataFrame, *, run: Run, onset: pd.Timestamp, step: int
         "n_members_agreeing": int(windows["n_members_agreeing"].max()),
         "n_sensors_moved": int(windows["n_sensors_moved"].max()),
         "top_sensor_id": top,
-        "direction": (1 if moved[top].z >= 0 else -1) if top is not None else 0,
+        "direction": (1 if moved[top].z >= 0 else -1) if moved else 0,
         "moved_sensors": json.dumps({s: {"share": round(m.share, 4), "z": round(m.z, 2), "feature": m.feature} for s, m in moved.items()}),
         "failure_mode": failure_mode_of_incident(moved, machine=site.machine(machine_id)),
     }
+
+
+def most_often_leading(windows: pd.DataFrame, *, on: float) -> str:
+    """The sensor that contributes most in most of the windows at or above the on-threshold, if there are any; else of all."""
+    anomalous = windows.loc[windows["score"] >= on, "top_sensor_id"]
+    counted = (anomalous if len(anomalous) else windows["top_sensor_id"]).value_counts()
+    return min(map(str, counted.index[counted == counted.max()]))
 
 
 def movements(windows: pd.DataFrame, *, on: float) -> Movements:
@@ -234,13 +245,13 @@ def movements(windows: pd.DataFrame, *, on: float) -> Movements:
     return found
 
 
-def false_alarms_per_machine_month(scores: pd.DataFrame, *, site: Site) -> float:
-    """Incidents that healthy scores would have raised, per 30 machine-days of windows in the table. NaN for an empty table."""
-    if not len(scores):
-        return float("nan")
-    index = _window_index(scores["window_start"], step=site.window_minutes * _MICROSECONDS)
-    n_runs = sum(
-        len(merged_runs(at, rows["score"].to_numpy(dtype=np.float64), policy=site.policy.detection, newest=int(index.max())))
-        for _, rows, at in _each_machine(scores, index)
-    )
-    return n_runs / (len(scores) * site.window_minutes / (30 * 1440))
+def alarms(scores: pd.DataFrame, *, site: Site) -> pd.DataFrame:
+    """machine_id, onset_at, last_window_at of every run of anomalous windows in the table, as find_incidents would open them."""
+    step = site.window_minutes * _MICROSECONDS
+    index = _window_index(scores["window_start"], step=step)
+    rows = [
+        {"machine_id": machine_id, "onset_at": _time(run.first, step), "last_window_at": _time(run.last, step)}
+        for machine_id, of_machine, at in _each_machine(scores, index)
+        for run in merged_runs(at, of_machine["score"].to_numpy(dtype=np.float64), policy=site.policy.detection, newest=int(index.max()))
+    ]
+    return typed_frame(rows, {name: COLUMNS[name] for name in ("machine_id", "onset_at", "last_window_at")})

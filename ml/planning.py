@@ -52,10 +52,11 @@ def plan(
     """Schedule `orders` (workload.ORDER_COLUMNS; parts_ordered_at is optional) from `start` over the site's planning horizon.
 
     Parts: the stock goes to the orders by priority, then risk; a part out of stock arrives its lead time after parts_ordered_at (after
-    `start` without one). `previous` holds the plan to stay near to. `locked` orders are in progress: they keep their previous
-    assignment, and their parts are taken as withdrawn already.
+    `start` without one). `previous` holds the plan to stay near to. `locked` orders have begun: they keep their previous
+    assignment, also where its end has passed (nobody has reported the work yet), and their parts are taken as withdrawn already.
     An urgent order that no shift can finish by its due_at becomes an overtime call-out, if that ends sooner: by a
-    technician with the skills, at any hour but on no absence, from `start` plus the response time on. Rests are not counted.
+    technician with the skills, at any hour but on no absence, from `start` plus the response time on. Rests are not counted. Who was
+    called out in `previous` (is_overtime) is on the way: the call-out stays, unless one can be had sooner.
     """
     known = read_orders(orders)
     before = read_previous(previous, locked=locked)
@@ -72,12 +73,19 @@ def plan(
     stood = {
         a.order_id: Slot(a.technician_id, grid.floor(a.start_at))
         for a in before
-        if a.start_at >= grid.origin and a.start_at == grid.at(grid.floor(a.start_at))
+        if a.start_at >= grid.origin and a.start_at == grid.at(grid.floor(a.start_at)) and not a.is_overtime
+    }
+    called = {
+        a.order_id: Slot(a.technician_id, grid.floor(a.start_at))
+        for a in before
+        if a.start_at >= grid.origin and a.start_at == grid.at(grid.floor(a.start_at)) and a.is_overtime
     }
     placed, objective, gap, status = _place(jobs, table=table, previous=stood, grid=grid, seed=seed, time_limit_s=time_limit_s)
     table.book_all(jobs, placed=placed)
     calls = (
-        _call_outs(jobs, placed=placed, table=table, site=site, grid=grid, start=start) if site.policy.planning.overtime_for_urgent else {}
+        _call_outs(jobs, placed=placed, called=called, table=table, site=site, grid=grid, start=start)
+        if site.policy.planning.overtime_for_urgent
+        else {}
     )
     rows = _kept_rows(kept, orders=known)
     unplanned = []
@@ -111,9 +119,12 @@ def _place(
 
 
 def _call_outs(
-    jobs: list[Job], *, placed: dict[str, Slot], table: Timetable, site: Site, grid: Grid, start: pd.Timestamp
+    jobs: list[Job], *, placed: dict[str, Slot], called: dict[str, Slot], table: Timetable, site: Site, grid: Grid, start: pd.Timestamp
 ) -> dict[str, Slot]:
-    """Overtime for the urgent jobs that have no place or a late one; `table` holds the regular plan and takes the call-outs."""
+    """Overtime for the urgent jobs that have no place or a late one; `table` holds the regular plan and takes the call-outs.
+
+    `called` are the call-outs of the plan before.
+    """
     away = {
         t.technician_id: [(grid.floor(pd.Timestamp(a)), grid.ceil(pd.Timestamp(b))) for a, b in absences(t, site=site)]
         for t in site.technicians
@@ -134,6 +145,10 @@ def _call_outs(
             for i, t in enumerate(job.technicians)
         ]
         begins, _, technician_id = min(gaps)
+        stood = called.get(job.order_id)
+        if stood and job.earliest <= stood.start <= begins and stood.technician_id in job.technicians:
+            free = table.gap_at_any_hour(job, stood.technician_id, not_before=stood.start, blocked=away[stood.technician_id])
+            begins, technician_id = (free, stood.technician_id) if free == stood.start else (begins, technician_id)
         if slot and slot.start <= begins:
             begins, technician_id = slot.start, slot.technician_id
         else:
@@ -201,7 +216,8 @@ def _kept_rows(kept: list[Assignment], *, orders: list[Order]) -> list[_Row]:
     rows = []
     for row in kept:
         due_at = due.get(row.order_id)
-        rows.append((row.order_id, row.technician_id, row.start_at, row.end_at, False, due_at is not None and row.end_at > due_at))
+        is_late = due_at is not None and row.end_at > due_at
+        rows.append((row.order_id, row.technician_id, row.start_at, row.end_at, row.is_overtime, is_late))
     return rows
 
 

@@ -18,6 +18,7 @@ Criticality = Literal["low", "medium", "high", "critical"]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}$")]
 SiteId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_\-]{0,39}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
+MAX_HISTORY_DAYS = 10  # a prediction's partition depends on so many days, whatever a site's policy says
 
 
 class _Value(BaseModel):
@@ -145,7 +146,6 @@ class Technician(_Value):
     skills: tuple[str, ...] = Field(min_length=1)
     shifts: tuple[Shift, ...] = Field(min_length=1)
     absent_on: tuple[date, ...] = ()
-    hourly_rate: float = Field(default=60, ge=0)
 
 
 class Part(_Value):
@@ -173,7 +173,6 @@ class DetectionPolicy(_Value):
     on_delay_windows: int = Field(default=3, ge=1)
     off_delay_windows: int = Field(default=6, ge=1)
     merge_gap_windows: int = Field(default=36, ge=0, description="runs nearer than this are one incident")
-    look_back_days: int = Field(default=7, ge=1, le=30)
     settle_windows: int = Field(default=6, ge=0, description="windows after a start that are not scored")
 
     @model_validator(mode="after")
@@ -218,6 +217,9 @@ class ApprovalPolicy(_Value):
     urgent_within_days: int = Field(default=7, ge=1)
     propose_probability: Share = Field(default=0.3, description="of failure within 30 days, from which work is proposed")
     propose_confidence: Share = Field(default=0.7, description="an incident this credible is worth an inspection in any case")
+    reopen_probability_rise: Share = Field(
+        default=0.2, description="how much more probable a failure must be than when an order was closed, to propose the same work again"
+    )
     remind_after_h: float = Field(default=24, gt=0)
     escalate_after_h: float = Field(default=72, gt=0)
 
@@ -225,8 +227,8 @@ class ApprovalPolicy(_Value):
 class PrognosisPolicy(_Value):
     """When a machine's time to failure is asked for, and from how much of its past."""
 
-    history_days: int = Field(default=10, ge=2, le=30)
-    horizon_days: int = Field(default=30, ge=7, le=90)
+    history_days: int = Field(default=10, ge=2, le=MAX_HISTORY_DAYS)
+    horizon_days: int = Field(default=30, ge=30, le=90, description="the 30-day probability needs 30")
     health_below: float = Field(default=60, ge=0, le=100, description="asked for at a health below this")
     health_drop: float = Field(default=20, gt=0, le=100, description="or after a fall this deep within three days")
     budget_s: float = Field(default=60, gt=0, description="per site-day; fits beyond it fall back to a linear trend")
@@ -242,8 +244,9 @@ class PlanningPolicy(_Value):
 class TrainingPolicy(_Value):
     min_healthy_days: int = Field(default=14, ge=2)
     max_days: int = Field(default=60, ge=2)
-    held_out_share: float = Field(default=0.3, gt=0, lt=0.9, description="of the healthy days, latest first: calibration and comparison")
-    false_alarms_per_machine_month: float = Field(default=1, gt=0)
+    held_out_share: float = Field(
+        default=0.3, gt=0, lt=0.9, description="of the days, latest first: calibration, and comparison with a champion"
+    )
     seed: int = 7
 
 

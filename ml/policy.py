@@ -1,7 +1,7 @@
 """What to do about incidents and predictions: risk, priority, proposals, who decides, and the states of a work order."""
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, get_args
@@ -31,6 +31,7 @@ MOVES: dict[State, frozenset[State]] = {
 TERMINAL_STATES: frozenset[State] = frozenset(state for state, onward in MOVES.items() if not onward)
 OPEN_STATES: frozenset[State] = frozenset(MOVES) - TERMINAL_STATES
 SCHEDULABLE: frozenset[State] = frozenset({"approved", "scheduled"})
+UNDECIDED: frozenset[State] = frozenset({"proposed", "awaiting_decision"})  # the work may still change
 
 # A critical machine stops others too: its downtime costs more than its own rate says.
 CRITICALITY_FACTOR: dict[Criticality, float] = {"low": 0.5, "medium": 1.0, "high": 1.5, "critical": 2.0}
@@ -66,6 +67,16 @@ class OrderProposal:
     skills: tuple[str, ...]
     duration_h: float
     parts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ClosedOrder:
+    """An order that people closed, on the matter that a proposal is about; its probability is the one it was closed with."""
+
+    order_id: str
+    failure_mode: str
+    state: str
+    probability_30d: float | None
 
 
 def check_move(old: str, new: str) -> None:
@@ -179,6 +190,23 @@ def initial_state(proposal: OrderProposal, policy: ApprovalPolicy) -> tuple[Stat
     if proposal.is_urgent and is_confident:
         return "approved", f"approved by policy: {why}"
     return "awaiting_decision", f"needs a decision: {why}"
+
+
+def why_again(proposal: OrderProposal, *, closed: ClosedOrder, new_incidents: Collection[str], policy: ApprovalPolicy) -> str | None:
+    """Why there shall be a new order after people closed one on the same matter; None where nothing new is there.
+
+    New are: an incident that no order has yet; a 30-day probability higher by reopen_probability_rise than the closed order's; and,
+    after completed work, another failure mode than the one that was put right. A rejection judged the incident, whatever its mode.
+    """
+    before, now = closed.probability_30d or 0.0, proposal.probability_30d or 0.0
+    news = []
+    if new_incidents:
+        news.append("1 new incident" if len(new_incidents) == 1 else f"{len(new_incidents)} new incidents")
+    if now - before >= policy.reopen_probability_rise - 1e-9:
+        news.append(f"probability {before:.0%} -> {now:.0%}")
+    if closed.state == "completed" and closed.failure_mode != proposal.failure_mode:
+        news.append(f"failure mode {closed.failure_mode} became {proposal.failure_mode}")
+    return f"again after {closed.order_id} was {closed.state}: {', '.join(news)}" if news else None
 
 
 def follow_up(awaiting_since: datetime, now: datetime, *, policy: ApprovalPolicy) -> Literal["remind", "escalate"] | None:

@@ -23,7 +23,7 @@ from ml.trends import NotFitted, TrendPaths, ignore_prophet_warnings, linear_pat
 Method = Literal["prophet", "linear", "observed", "none"]
 Floats = npt.NDArray[np.float64]
 
-HISTORY_DAYS = 10
+HISTORY_DAYS = 10  # unless the caller says otherwise
 MIN_POINTS = 12
 MIN_POINTS_PROPHET = 24
 NOW_POINTS = 3  # the median of so many last points is "the value now": a single spike is no failure
@@ -104,26 +104,38 @@ def forecast(
     as_of: pd.Timestamp,
     seed: int,
     horizon_days: int = 30,
+    history_days: int = HISTORY_DAYS,
     method: Literal["prophet", "linear"] = "prophet",
     timeout_s: float = FIT_TIMEOUT_S,
 ) -> SensorForecast:
-    """Forecast one sensor from hourly means [timestamp, value] taken while its machine ran; the last 10 days count.
+    """Forecast one sensor from hourly means [timestamp, value] taken while its machine ran; the last `history_days` count.
 
     Time to failure is in days from `as_of`, with a resolution of an hour. Passage is judged on trend plus daily
     season plus the uncertainty of the trend, without observation noise: a noisy reading is no failure.
     A fit that fails or outlasts `timeout_s` gives the robust line. Raises ValueError for a sensor without limits.
     """
     ignore_prophet_warnings()
-    return _forecast(history, sensor=sensor, as_of=as_of, seed=seed, horizon_days=horizon_days, method=method, timeout_s=timeout_s)
+    recent = _recent(history, as_of=as_of, days=history_days)
+    return _forecast(
+        recent,
+        sensor=sensor,
+        as_of=as_of,
+        seed=seed,
+        horizon_days=horizon_days,
+        history_days=history_days,
+        method=method,
+        timeout_s=timeout_s,
+    )
 
 
 def _forecast(
-    history: pd.DataFrame,
+    recent: pd.DataFrame,
     *,
     sensor: Sensor,
     as_of: pd.Timestamp,
     seed: int,
     horizon_days: int,
+    history_days: int,
     method: Literal["prophet", "linear"],
     timeout_s: float,
 ) -> SensorForecast:
@@ -132,12 +144,11 @@ def _forecast(
     limits = limits_of(sensor)
     if not limits:
         raise ValueError(f"sensor {sensor.sensor_id} has neither alarm nor trip limits; give it some or leave it out")
-    recent = _recent(history, as_of=as_of)
     value = np.asarray(recent["value"], dtype=np.float64)
     if reached := _already_beyond(value, limits=limits):
         return _observed(sensor.sensor_id, limits=limits, reached=reached, value=value)
     if value.size < MIN_POINTS:
-        return _none(sensor.sensor_id, limits=limits, n_points=value.size, value=value)
+        return _none(sensor.sensor_id, limits=limits, history_days=history_days, value=value)
     hours = _hours(recent, as_of=as_of)
     rng = np.random.default_rng([seed, zlib.crc32(sensor.sensor_id.encode())])
     grid = np.arange(1.0, 24.0 * horizon_days + 1)
@@ -170,8 +181,9 @@ def predict_machine(
     only: Collection[str] | None = None,
     workers: int = 2,
     horizon_days: int = 30,
+    history_days: int = HISTORY_DAYS,
 ) -> MachinePrognosis:
-    """Forecast the machine's limited sensors (`only` these, if given) and take the leading one.
+    """Forecast the machine's limited sensors (`only` these, if given) from their last `history_days`, and take the leading one.
 
     A sensor whose robust line, made 4 standard errors steeper, stays inside every limit for the whole horizon, and whose last day
     did not drift, keeps that line and needs no Prophet (the note says which). When `budget_s` is used up, the remaining
@@ -182,9 +194,9 @@ def predict_machine(
     sensors = [s for s in machine.sensors if limits_of(s) and (only is None or s.sensor_id in only)]
 
     def one(sensor: Sensor) -> SensorForecast:
-        history = histories.get(sensor.sensor_id, empty)
-        run = partial(_forecast, history, sensor=sensor, as_of=as_of, seed=seed, horizon_days=horizon_days)
-        if _is_quiet(history, sensor=sensor, as_of=as_of, horizon_days=horizon_days):
+        recent = _recent(histories.get(sensor.sensor_id, empty), as_of=as_of, days=history_days)
+        run = partial(_forecast, recent, sensor=sensor, as_of=as_of, seed=seed, horizon_days=horizon_days, history_days=history_days)
+        if _is_quiet(recent, sensor=sensor, as_of=as_of, horizon_days=horizon_days):
             calm = run(method="linear", timeout_s=0.0)
             return replace(calm, note=calm.note or "flat and far from its limits: robust line")
         left = deadline - time.monotonic()
@@ -213,14 +225,14 @@ def predictions_frame(prognoses: Iterable[tuple[str, MachinePrognosis]]) -> pd.D
     return frame.astype({**dict.fromkeys(numbers, "float64"), **dict.fromkeys(words, "str")})
 
 
-def _recent(history: pd.DataFrame, *, as_of: pd.Timestamp) -> pd.DataFrame:
+def _recent(history: pd.DataFrame, *, as_of: pd.Timestamp, days: int) -> pd.DataFrame:
     missing = sorted({"timestamp", "value"} - set(history.columns))
     if missing:
         raise ValueError(f"history lacks the columns {', '.join(missing)}; give hourly means as timestamp, value")
     if as_of.tzinfo is None or not isinstance(history["timestamp"].dtype, pd.DatetimeTZDtype):
         raise ValueError("history.timestamp and as_of must be aware timestamps in UTC")
     stamps = history["timestamp"]
-    rows: pd.DataFrame = history.loc[(stamps > as_of - pd.Timedelta(days=HISTORY_DAYS)) & (stamps <= as_of), ["timestamp", "value"]]
+    rows: pd.DataFrame = history.loc[(stamps > as_of - pd.Timedelta(days=days)) & (stamps <= as_of), ["timestamp", "value"]]
     rows = rows[np.isfinite(rows["value"].to_numpy(dtype=np.float64))]
     return rows.drop_duplicates("timestamp", keep="last").sort_values("timestamp", ignore_index=True)
 
@@ -245,9 +257,9 @@ def _observed(sensor_id: str, *, limits: Collection[Limit], reached: tuple[Limit
     return SensorForecast(sensor_id, limit.kind, limit.side, limit.value, 1.0, 1.0, 0.0, 0.0, 0.0, "observed", note, passages=beyond)
 
 
-def _none(sensor_id: str, *, limits: Collection[Limit], n_points: int, value: Floats) -> SensorForecast:
+def _none(sensor_id: str, *, limits: Collection[Limit], history_days: int, value: Floats) -> SensorForecast:
     limit = min(failure_limits(limits), key=lambda limit: limit.margin(float(value[-1])) if value.size else 0.0)
-    note = f"no forecast: {n_points} hourly points within {HISTORY_DAYS} days, {MIN_POINTS} are needed"
+    note = f"no forecast: {value.size} hourly points within {history_days} days, {MIN_POINTS} are needed"
     return SensorForecast(sensor_id, limit.kind, limit.side, limit.value, None, None, None, None, None, "none", note)
 
 
@@ -295,10 +307,9 @@ def _trajectory_table(stamps: list[pd.Timestamp], quantiles: Floats) -> pd.DataF
     return table
 
 
-def _is_quiet(history: pd.DataFrame, *, sensor: Sensor, as_of: pd.Timestamp, horizon_days: int) -> bool:
+def _is_quiet(recent: pd.DataFrame, *, sensor: Sensor, as_of: pd.Timestamp, horizon_days: int) -> bool:
     """Whether the sensor is flat and far from every limit: the robust line, 4 standard errors steeper, does not reach one, nor
     does the step of the last 24 points against the earlier ones, if it were repeated every day."""
-    recent = _recent(history, as_of=as_of)
     value = np.asarray(recent["value"], dtype=np.float64)
     if value.size < 72:
         return False

@@ -35,6 +35,7 @@ class Assignment(NamedTuple):
     technician_id: str
     start_at: pd.Timestamp
     end_at: pd.Timestamp
+    is_overtime: bool = False
 
 
 def read_orders(orders: pd.DataFrame) -> list[Order]:
@@ -75,13 +76,36 @@ def read_previous(previous: pd.DataFrame | None, *, locked: Collection[str]) -> 
     if missing:
         raise ValueError(f"previous lacks the columns {', '.join(missing)}")
     before = [
-        Assignment(str(row["order_id"]), str(row["technician_id"]), _known_instant(row["start_at"]), _known_instant(row["end_at"]))
+        Assignment(
+            str(row["order_id"]),
+            str(row["technician_id"]),
+            _known_instant(row["start_at"]),
+            _known_instant(row["end_at"]),
+            bool(row.get("is_overtime", False)),
+        )
         for row in previous.to_dict("records")
     ]
     lost = sorted(set(locked) - {a.order_id for a in before})
     if lost:
         raise ValueError(f"locked orders without a previous assignment: {', '.join(lost)}; give who works on them and until when")
     return sorted(before)
+
+
+def standing(
+    previous: pd.DataFrame, *, own: pd.DataFrame | None, order_ids: Collection[str], start: pd.Timestamp
+) -> tuple[pd.DataFrame, list[str]]:
+    """What a new plan from `start` on has to go by: the assignments that stand, and the orders among them whose slot has begun.
+
+    previous: the assignments of the plan of an earlier day; own: those of this day's plan so far, None where there is none; order_ids:
+    the orders still to be done. This day's plan is the later word on what has begun and who was called out; for all else the earlier
+    day's is the one to stay near to. So planning a day again from the same start finds the same plan.
+    """
+    latest = previous if own is None else own
+    latest = latest[latest["order_id"].isin(list(order_ids))]
+    has_begun = latest["start_at"] < start
+    kept = latest[has_begun | latest["is_overtime"].astype(bool)]
+    rest = previous[~previous["order_id"].isin(kept["order_id"]) & ~previous["is_overtime"].astype(bool)]
+    return pd.concat([kept, rest], ignore_index=True), sorted(latest.loc[has_begun, "order_id"])
 
 
 def _known_instant(value: datetime | str) -> pd.Timestamp:

@@ -70,7 +70,7 @@ class LakeResource(dg.ConfigurableResource):
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
-    """Write under a temporary name, fsync, rename: a reader sees the old file or the new one, whole."""
+    """Write under a temporary name, fsync, rename, fsync the folder: a reader sees the old file or the new one, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -79,5 +79,10 @@ def write_parquet(table: pa.Table, path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     finally:
         temporary.unlink(missing_ok=True)

@@ -116,12 +116,15 @@ class LandingResource(dg.ConfigurableResource):
         source.rename(claimed)
         return claimed
 
+    def claimed(self) -> list[str]:
+        """Names, relative to landing/, of the files that an intake is reading, or had claimed when it died."""
+        root = Path(self.landing, CLAIMED)
+        return [str(path.relative_to(root)) for path in sorted(root.rglob("*")) if path.is_file()]
+
     def return_claimed(self) -> None:
         """Put back what an intake that died had claimed; where a new file has its name by now, beside it."""
-        root = Path(self.landing)
-        for path in sorted((root / CLAIMED).rglob("*")):
-            if path.is_file():
-                self.unclaim(path)
+        for name in self.claimed():
+            self.unclaim(Path(self.landing, CLAIMED, name))
 
     def unclaim(self, claimed: Path) -> None:
         root = Path(self.landing).resolve()

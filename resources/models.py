@@ -127,7 +127,7 @@ class ModelsResource(dg.ConfigurableResource):
         client.set_registered_model_alias(self.model_name(site), CHAMPION, str(version))
         client.update_model_version(self.model_name(site), str(version), description)
 
-    def describe(self, site: str, version: int, description: str) -> None:
+    def describe(self, site: str, version: int, *, description: str) -> None:
         self._client().update_model_version(self.model_name(site), str(version), description)
 
     def load(self, site: str, version: int, *, artifact_sha256: str) -> bytes:
@@ -178,16 +178,18 @@ def _verified(content: bytes, expected: str, what: str) -> bytes:
     return content
 
 
-@cache
 def _mlflow(tracking_uri: str) -> Any:
+    """The library, with its process-wide address set to this store: another resource, or someone's own code, may have set another."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    mlflow.set_tracking_uri(tracking_uri)
-    mlflow.set_registry_uri(tracking_uri)
+    if mlflow.get_tracking_uri() != tracking_uri:
+        mlflow.set_tracking_uri(tracking_uri)
+    if mlflow.get_registry_uri() != tracking_uri:
+        mlflow.set_registry_uri(tracking_uri)
     return mlflow
 
 

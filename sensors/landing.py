@@ -39,7 +39,8 @@ def landing_sensor(context: dg.SensorEvaluationContext, landing: LandingResource
         seen = {f.name: f.mark for f in files}
         time.sleep(SETTLE_S)
         files = look(landing, sites)
-    ready = settled(files, seen)[:FILES_PER_RUN]
+    # What an intake that died had claimed comes first: the next intake puts it back under its name.
+    ready = [*landing.claimed(), *settled(files, seen)][:FILES_PER_RUN]
     cursor = json.dumps({f.name: f.mark for f in files})
     if not ready:
         context.update_cursor(cursor)
@@ -48,7 +49,7 @@ def landing_sensor(context: dg.SensorEvaluationContext, landing: LandingResource
         context.update_cursor(cursor)
         return dg.SkipReason(f"{len(ready)} files wait for the intake that is under way.")
     marks = {f.name: f.mark for f in files}
-    content = json.dumps([[name, marks[name]] for name in ready]) + str(int(time.time() // RETRY_S))
+    content = json.dumps([[name, marks.get(name)] for name in ready]) + str(int(time.time() // RETRY_S))
     request = dg.RunRequest(
         run_key=hashlib.sha256(content.encode()).hexdigest()[:24],
         run_config=dg.RunConfig(ops={"drops": {"config": {"files": ready}}}),

@@ -1,4 +1,4 @@
-"""States of a ledger that tests begin in: delivered site-days, merged ones, a work order that waits for a decision."""
+"""States of a ledger that tests begin in: delivered site-days, processed ones, a champion, a work order that waits for a decision."""
 
 import hashlib
 from collections.abc import Iterable
@@ -8,14 +8,14 @@ import pandas as pd
 from sqlalchemy import insert
 
 from ml.policy import OrderProposal
-from resources.ledger.intake import Segment, mark_merged, record_drop
-from resources.ledger.learning import record_version
+from resources.ledger.intake import Segment, mark_assessed, mark_merged, mark_processed, record_drop
+from resources.ledger.learning import record_promotion, record_version
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.tables import incidents
 from resources.ledger.work import open_or_join
 
 
-def deliver(ledger: LedgerResource, site: str, days: Iterable[date], *, name: str = "a.csv", merged: bool = False) -> str:
+def deliver(ledger: LedgerResource, site: str, days: Iterable[date], *, name: str = "a.csv", is_processed: bool = False) -> str:
     """One drop with ten readings for each of the days; returns its id."""
     wanted = sorted(days)
     sha256 = hashlib.sha256(f"{site} {name} {wanted}".encode()).hexdigest()
@@ -42,9 +42,10 @@ def deliver(ledger: LedgerResource, site: str, days: Iterable[date], *, name: st
             taken=taken,
             refused=[],
         )
-        if merged:
-            for day in wanted:
-                mark_merged(connection, site=site, day=day, drop_ids=[sha256[:16]])
+        for day in wanted if is_processed else ():
+            mark_merged(connection, site=site, day=day, drop_ids=[sha256[:16]])
+            mark_assessed(connection, site=site, day=day)
+            mark_processed(connection, site=site, day=day)
     return sha256[:16]
 
 
@@ -52,20 +53,32 @@ def days_from(first: date, n: int) -> list[date]:
     return [first + timedelta(days=i) for i in range(n)]
 
 
-def trained(ledger: LedgerResource, site: str, *, until: date, version: int = 1) -> None:
-    """A detector version that the ledger knows."""
+def trained(ledger: LedgerResource, site: str, *, until: date, is_promoted: bool = True) -> None:
+    """A first detector that the gate let through, or refused."""
     with ledger.begin() as connection:
         record_version(
             connection,
             {
                 "site": site,
-                "version": version,
+                "version": 1,
                 "mlflow_run_id": "m",
                 "artifact_sha256": "0" * 64,
                 "data_sha256": "0" * 64,
                 "data_start": until - timedelta(days=13),
                 "data_end": until,
                 "metrics": {},
+            },
+        )
+        record_promotion(
+            connection,
+            {
+                "site": site,
+                "from_version": None,
+                "to_version": 1,
+                "is_promoted": is_promoted,
+                "who": "gate",
+                "why": "because",
+                "comparison": {},
             },
         )
 

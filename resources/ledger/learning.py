@@ -31,3 +31,9 @@ def has_champion(connection: Connection, *, site: str) -> bool:
     """Whether a detector of the site was ever promoted."""
     query = select(promotions.c.promotion_id).where(promotions.c.site == site, promotions.c.is_promoted)
     return connection.scalar(query.limit(1)) is not None
+
+
+def latest_champion(connection: Connection, *, site: str) -> int | None:
+    """The version promoted last, or None."""
+    query = select(promotions.c.to_version).where(promotions.c.site == site, promotions.c.is_promoted)
+    return connection.scalar(query.order_by(promotions.c.promotion_id.desc()).limit(1))

@@ -24,6 +24,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from ml.policy import OPEN_STATES, STATES
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -236,8 +238,7 @@ predictions = Table(
     CheckConstraint("probability_7d between 0 and 1 and probability_30d between probability_7d and 1", name="probabilities"),
 )
 
-OPEN_STATES = ("proposed", "awaiting_decision", "approved", "scheduled", "in_progress", "deferred")
-_OPEN = "state in (" + ", ".join(f"'{s}'" for s in OPEN_STATES) + ")"
+_OPEN = "state in (" + ", ".join(f"'{s}'" for s in STATES if s in OPEN_STATES) + ")"
 
 work_orders = Table(
     "work_orders",

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from expectations.validation import validate_table
-from expectations.verdicts import VERDICT_COLUMNS, incidents_suite, judge_incidents
+from expectations import verdicts
+from expectations.verdicts import VERDICT_COLUMNS, incidents_suite
 from ml.plant import VerdictPolicy
 
 POLICY = VerdictPolicy()
@@ -28,6 +29,10 @@ CASES: list[tuple[str, str, Any, Any, str]] = [
     ("machine_rarely_cries_wolf", "false_alarms_30d", 4, 3, "the machine had 4 false alarms in 30 days (at most 3 allowed)"),
     ("site_did_not_move_at_once", "site_share", 0.8, 0.6, "80% of the site's machines were anomalous at once (at most 60% allowed)"),
 ]  # fmt: skip
+
+
+def judge_incidents(evidence: pd.DataFrame, *, policy: VerdictPolicy) -> pd.DataFrame:
+    return verdicts.judge_incidents(evidence, policy=policy).verdicts
 
 
 def evidence(*changes: dict[str, object]) -> pd.DataFrame:
@@ -67,6 +72,21 @@ def test_unknown_evidence_fails_its_rule_in_its_row_only(nothing: object) -> Non
 def test_the_suite_by_itself_does_not_pass_unknown_evidence() -> None:
     outcome = validate_table(evidence({"peak_score": math.nan}), suite=incidents_suite(POLICY))
     assert not outcome.success
+
+
+def test_the_outcome_that_comes_with_the_verdicts_is_that_of_the_suite() -> None:
+    frame = evidence({}, {"peak_score": 0.1, "in_maintenance": True}, {"site_share": math.nan})
+    frame.index = pd.Index([7, 7, 8])
+    outcome = verdicts.judge_incidents(frame, policy=POLICY).outcome
+    assert outcome == validate_table(frame, suite=incidents_suite(POLICY))
+    by_name = {r.name: r for r in outcome.results}
+    assert by_name["peak_is_high"].unexpected == ({"incident_id": "i1", "peak_score": 0.1},)
+    assert by_name["machine_was_not_in_maintenance"].unexpected == ({"incident_id": "i1", "in_maintenance": True},)
+
+
+def test_no_incidents_are_an_outcome_too_of_no_rows() -> None:
+    outcome = verdicts.judge_incidents(evidence({}).iloc[:0], policy=POLICY).outcome
+    assert (outcome.suite, outcome.n_rows, outcome.success) == ("incidents", 0, True)
 
 
 def test_verdicts_follow_the_bands_and_confidence_stays_in_range() -> None:

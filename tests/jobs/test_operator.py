@@ -105,7 +105,12 @@ def test_an_approval_moves_the_order_and_is_audited_under_the_run(desk: Desk) ->
     assert (written["operator"], written["reason"], written["request_id"]) == ("ada", "seen it", result.run_id)
     assert before <= written["decided_at"] <= datetime.now(UTC)
     assert last is not None
-    assert (last["from_state"], last["to_state"], last["who"], last["request_id"]) == ("awaiting_decision", "approved", "ada", result.run_id)
+    assert (last["from_state"], last["to_state"], last["who"], last["request_id"]) == (
+        "awaiting_decision",
+        "approved",
+        "ada",
+        result.run_id,
+    )
 
 
 def test_a_deferral_keeps_its_time(desk: Desk) -> None:

@@ -1,5 +1,6 @@
-"""From waiting segments to runs: one per site-day, one per long stretch, late days with what looks back on them."""
+"""From waiting segments to runs: one per stretch of days, late days with what looks back on them, nothing asked for twice."""
 
+from collections.abc import Iterator
 from datetime import date, timedelta
 
 import dagster as dg
@@ -7,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from assets.partitions import LOOK_BACK_DAYS, SiteDay
-from jobs.requests import ACTIVE, SINGLE_RUNS_UP_TO, is_at_work, pending_requests, reopened, stretches
-from resources.ledger.intake import PendingSiteDay
+from assets.partitions import REACH_DAYS, SITE_TAG, SiteDay, range_tags
+from jobs.requests import ACTIVE, is_at_work, pending_requests, reopened, stretches
+from resources.ledger.intake import PendingSiteDay, mark_assessed, mark_merged, mark_processed
 from resources.ledger.ledger import LedgerResource
 from tests.ledger_states import days_from, deliver
 
@@ -17,55 +18,98 @@ FIRST = date(2026, 10, 1)
 START, END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
-def asked(ledger: LedgerResource) -> list[tuple[str, str]]:
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+def asked(ledger: LedgerResource, instance: dg.DagsterInstance) -> list[tuple[str, str]]:
     """(first, last) partition of each run asked for."""
-    return [(r.partition_key or r.tags[START], r.partition_key or r.tags[END]) for r in pending_requests(ledger)]
+    return [(r.partition_key or r.tags[START], r.partition_key or r.tags[END]) for r in pending_requests(ledger, instance)]
 
 
-def test_nothing_waits_nothing_is_asked_for(ledger: LedgerResource) -> None:
-    assert pending_requests(ledger) == []
-    deliver(ledger, "s", days_from(FIRST, 3), merged=True)
-    assert pending_requests(ledger) == []
+def test_nothing_waits_nothing_is_asked_for(ledger: LedgerResource, instance: dg.DagsterInstance) -> None:
+    assert pending_requests(ledger, instance) == []
+    deliver(ledger, "s", days_from(FIRST, 3), is_processed=True)
+    assert pending_requests(ledger, instance) == []
 
 
-def test_a_few_days_are_a_run_each_and_sites_apart(ledger: LedgerResource) -> None:
+def test_a_site_day_waits_until_reports_rest_on_it(ledger: LedgerResource, instance: dg.DagsterInstance) -> None:
+    """A run that died half-way is made up for: what it merged is still asked for."""
+    drop_id = deliver(ledger, "s", [FIRST])
+    steps = (
+        lambda c: mark_merged(c, site="s", day=FIRST, drop_ids=[drop_id]),
+        lambda c: mark_assessed(c, site="s", day=FIRST),
+        lambda c: mark_processed(c, site="s", day=FIRST),
+    )
+    for step in steps:
+        assert asked(ledger, instance) == [("2026-10-01|s", "2026-10-01|s")]
+        with ledger.begin() as connection:
+            step(connection)
+    assert asked(ledger, instance) == []
+
+
+def test_one_day_is_a_run_of_its_partition_and_sites_are_apart(ledger: LedgerResource, instance: dg.DagsterInstance) -> None:
     deliver(ledger, "t", [FIRST])
-    deliver(ledger, "s", days_from(FIRST, SINGLE_RUNS_UP_TO))
-    requests = pending_requests(ledger)
-    assert {r.partition_key for r in requests} == {"2026-10-01|s", "2026-10-02|s", "2026-10-03|s", "2026-10-04|s", "2026-10-01|t"}
-    assert {r.job_name for r in requests} == {"process_site_day"}
-    assert len({r.run_key for r in requests}) == 5
-
-
-def test_a_long_stretch_is_one_range_run_per_site(ledger: LedgerResource) -> None:
-    deliver(ledger, "s", days_from(FIRST, SINGLE_RUNS_UP_TO + 1))
-    deliver(ledger, "t", days_from(FIRST, 31))
-    assert asked(ledger) == [("2026-10-01|s", "2026-10-05|s"), ("2026-10-01|t", "2026-10-31|t")]
-    assert [r.partition_key for r in pending_requests(ledger)] == [None, None]
-
-
-def test_a_gap_in_the_days_parts_a_stretch(ledger: LedgerResource) -> None:
-    deliver(ledger, "s", [*days_from(FIRST, 6), date(2026, 10, 20)])
-    assert asked(ledger) == [("2026-10-01|s", "2026-10-06|s"), ("2026-10-20|s", "2026-10-20|s")]
-
-
-def test_a_late_day_reopens_only_the_stored_days_that_look_back_on_it(ledger: LedgerResource) -> None:
-    deliver(ledger, "s", [FIRST, date(2026, 10, 3), date(2026, 10, 9), date(2026, 10, 10), date(2026, 10, 11), date(2026, 10, 12)], merged=True)
-    deliver(ledger, "t", days_from(FIRST, 20), merged=True)
-    deliver(ledger, "s", [date(2026, 10, 4)], name="late.csv")
-    assert LOOK_BACK_DAYS == 7, "the 10th looks back on the 4th to the 10th, the 11th no more"
-    assert asked(ledger) == [(f"2026-10-{d}|s",) * 2 for d in ("04", "09", "10")]
-
-
-def test_the_run_key_changes_with_what_waits_and_with_nothing_else(ledger: LedgerResource) -> None:
     deliver(ledger, "s", [FIRST])
-    [first] = pending_requests(ledger)
-    [again] = pending_requests(ledger)
-    assert first.run_key == again.run_key
+    requests = pending_requests(ledger, instance)
+    assert [(r.partition_key, r.job_name, r.tags[SITE_TAG]) for r in requests] == [
+        ("2026-10-01|s", "process_site_day", "s"),
+        ("2026-10-01|t", "process_site_day", "t"),
+    ]
+    assert len({r.run_key for r in requests}) == 2
+
+
+def test_a_stretch_of_days_is_one_range_run_per_site(ledger: LedgerResource, instance: dg.DagsterInstance) -> None:
+    deliver(ledger, "s", days_from(FIRST, 2))
+    deliver(ledger, "t", days_from(FIRST, 31))
+    assert asked(ledger, instance) == [("2026-10-01|s", "2026-10-02|s"), ("2026-10-01|t", "2026-10-31|t")]
+    assert [(r.partition_key, r.tags[SITE_TAG]) for r in pending_requests(ledger, instance)] == [(None, "s"), (None, "t")]
+
+
+def test_a_gap_in_the_days_parts_a_stretch(ledger: LedgerResource, instance: dg.DagsterInstance) -> None:
+    deliver(ledger, "s", [*days_from(FIRST, 6), date(2026, 10, 20)])
+    assert asked(ledger, instance) == [("2026-10-01|s", "2026-10-06|s"), ("2026-10-20|s", "2026-10-20|s")]
+
+
+def test_a_late_day_reopens_only_the_stored_days_that_look_back_on_it(ledger: LedgerResource, instance: dg.DagsterInstance) -> None:
+    stored = [date(2026, 10, d) for d in (1, 3, 9, 11, 13, 14, 15)]
+    deliver(ledger, "s", stored, is_processed=True)
+    deliver(ledger, "t", days_from(FIRST, 20), is_processed=True)
+    deliver(ledger, "s", [date(2026, 10, 4)], name="late.csv")
+    assert REACH_DAYS == 10, "the 13th looks back on the 4th to the 13th, the 14th no more"
+    assert asked(ledger, instance) == [(f"2026-10-{d}|s",) * 2 for d in ("04", "09", "11", "13")]
+
+
+def test_the_run_key_changes_with_what_waits_and_with_nothing_else(ledger: LedgerResource, instance: dg.DagsterInstance) -> None:
+    deliver(ledger, "s", [FIRST])
+    [first] = pending_requests(ledger, instance)
+    deliver(ledger, "s", [date(2026, 10, 20)], name="elsewhere.csv")
+    deliver(ledger, "t", [FIRST])
+    again, _, _ = pending_requests(ledger, instance)
+    assert again.run_key == first.run_key
     deliver(ledger, "s", [FIRST], name="second.csv")
-    [more] = pending_requests(ledger)
+    more, _, _ = pending_requests(ledger, instance)
     assert more.run_key != first.run_key
     assert more.partition_key == first.partition_key
+
+
+def test_what_a_run_that_has_not_begun_will_take_along_is_not_asked_for_again(ledger: LedgerResource, instance: dg.DagsterInstance) -> None:
+    deliver(ledger, "s", days_from(FIRST, 2))
+    deliver(ledger, "t", [FIRST])
+    waits = dg.DagsterRunStatus.NOT_STARTED
+    stretch = [SiteDay(day, "s") for day in days_from(FIRST, 2)]
+    ranged = instance.add_run(dg.DagsterRun(job_name="process_site_day", status=waits, tags=range_tags(stretch)))
+    assert asked(ledger, instance) == [("2026-10-01|t", "2026-10-01|t")]
+    single = instance.add_run(dg.DagsterRun(job_name="process_site_day", status=waits, tags={"dagster/partition": "2026-10-01|t"}))
+    assert asked(ledger, instance) == []
+    deliver(ledger, "s", [date(2026, 10, 3)], name="more.csv")
+    assert asked(ledger, instance) == [("2026-10-01|s", "2026-10-03|s")], "that run ends a day early"
+    for run in (ranged, single):
+        instance.delete_run(run.run_id)
+        instance.add_run(run.with_status(dg.DagsterRunStatus.STARTED))
+    assert len(asked(ledger, instance)) == 2, "a run under way may have read before these came"
 
 
 @given(
@@ -76,7 +120,7 @@ def test_what_is_reopened_is_what_waits_and_the_stored_days_within_reach(offsets
     stored = {FIRST + timedelta(days=n) for n in offsets | waiting}
     pending = [PendingSiteDay("s", FIRST + timedelta(days=n), ("d",)) for n in sorted(waiting)]
     found = reopened(pending, {"s": stored})
-    wanted = {n for n in offsets | waiting if any(0 <= n - w < LOOK_BACK_DAYS for w in waiting)}
+    wanted = {n for n in offsets | waiting if any(0 <= n - w < REACH_DAYS for w in waiting)}
     assert found == [SiteDay(FIRST + timedelta(days=n), "s") for n in sorted(wanted)]
 
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
 
+from assets.partitions import SITE_TAG
 from jobs.schedules import reconcile, site_schedules
 from ml.plant import Site
 from resources.ledger.ledger import LedgerResource
@@ -32,7 +32,7 @@ def site_in(zone: str) -> Site:
 def of_site(zone: str) -> tuple[dg.ScheduleDefinition, dg.ScheduleDefinition]:
     close_of_day, weekly_training = site_schedules([site_in(zone)])
     assert (close_of_day.name, weekly_training.name) == ("close_of_day_the_site", "weekly_training_the_site")
-    assert close_of_day.execution_timezone == weekly_training.execution_timezone == zone
+    assert (close_of_day.execution_timezone, weekly_training.execution_timezone) == ("UTC", zone)
     return close_of_day, weekly_training
 
 
@@ -57,15 +57,16 @@ def tick(
     return list(answer)
 
 
-def test_reconciling_asks_for_what_waits_with_a_key_of_its_own(ledger: LedgerResource, instance: dg.DagsterInstance) -> None:
-    assert tick(reconcile, ledger, NOON, instance) == "Every segment is merged."
+def test_reconciling_asks_for_what_waits_and_for_what_failed_once_an_hour(ledger: LedgerResource, instance: dg.DagsterInstance) -> None:
+    assert tick(reconcile, ledger, NOON, instance) == "Everything has gone through the chain."
     deliver(ledger, "s", [date(2026, 10, 4)])
-    keys = set()
-    for at in (NOON, NOON, NOON + timedelta(minutes=5)):
-        requests = tick(reconcile, ledger, at, instance)
-        assert [r.partition_key for r in requests] == ["2026-10-04|s"]  # type: ignore[union-attr]
-        keys.update(r.run_key for r in requests)  # type: ignore[union-attr]
-    assert len(keys) == 2, "five minutes later it asks again, whatever became of the run before"
+    keys = []
+    for minutes in (0, 5, 55, 60):
+        [request] = tick(reconcile, ledger, NOON + timedelta(minutes=minutes), instance)
+        assert isinstance(request, dg.RunRequest)
+        assert request.partition_key == "2026-10-04|s"
+        keys.append(request.run_key)
+    assert keys[0] == keys[1] == keys[2] != keys[3]
 
 
 def test_reconciling_waits_while_site_days_are_processed(ledger: LedgerResource, instance: dg.DagsterInstance) -> None:
@@ -78,60 +79,36 @@ def test_reconciling_waits_while_site_days_are_processed(ledger: LedgerResource,
     assert len(tick(reconcile, ledger, NOON, instance)) == 1
 
 
-@pytest.mark.parametrize(
-    ("zone", "local", "finished"),
-    [
-        ("Europe/Berlin", "2026-10-20T00:30", "2026-10-18"),  # 22:30 UTC on the 19th: the 19th goes on for 90 minutes
-        ("America/Chicago", "2026-10-20T00:30", "2026-10-19"),
-        ("Asia/Kolkata", "2026-10-20T00:30", "2026-10-18"),
-        ("UTC", "2026-10-20T00:30", "2026-10-19"),
-        ("Europe/Berlin", "2026-10-25T00:30", "2026-10-23"),  # the night in which the clocks go back, summer time still
-        ("Europe/Berlin", "2026-10-26T00:30", "2026-10-24"),  # the night after it, winter time
-        ("America/Chicago", "2026-11-01T00:30", "2026-10-31"),
-        ("America/Chicago", "2026-11-02T00:30", "2026-11-01"),
-    ],
-)
-def test_the_close_of_a_sites_day_asks_for_the_last_finished_utc_day(ledger: LedgerResource, zone: str, local: str, finished: str) -> None:
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/Chicago", "Asia/Kolkata", "UTC"])
+@pytest.mark.parametrize("changes", [date(2026, 3, 29), date(2026, 10, 25), date(2026, 11, 1)], ids=str)
+def test_the_close_of_day_asks_for_each_finished_utc_day_once_also_where_clocks_change(
+    ledger: LedgerResource, zone: str, changes: date
+) -> None:
     close_of_day, _ = of_site(zone)
-    deliver(ledger, "the-site", days_from(date(2026, 10, 10), 30), merged=True)
-    [request] = tick(close_of_day, ledger, datetime.fromisoformat(local).replace(tzinfo=ZoneInfo(zone)))
-    assert request.partition_key == f"{finished}|the-site"  # type: ignore[union-attr]
-
-
-@pytest.mark.parametrize(
-    ("zone", "change"),
-    [
-        ("Europe/Berlin", date(2026, 3, 29)),
-        ("Europe/Berlin", date(2026, 10, 25)),
-        ("America/Chicago", date(2026, 3, 8)),
-        ("America/Chicago", date(2026, 11, 1)),
-        ("Australia/Sydney", date(2026, 4, 5)),
-        ("Australia/Sydney", date(2026, 10, 4)),
-    ],
-)
-def test_across_a_clock_change_each_utc_day_is_asked_for_once(ledger: LedgerResource, zone: str, change: date) -> None:
-    close_of_day, _ = of_site(zone)
-    deliver(ledger, "the-site", days_from(change - timedelta(days=9), 18), merged=True)
-    times = [datetime(d.year, d.month, d.day, 0, 30, tzinfo=ZoneInfo(zone)) for d in days_from(change - timedelta(days=3), 7)]
-    assert len({at.utcoffset() for at in times}) == 2, "the clocks change among these nights"
-    asked = [date.fromisoformat(str(tick(close_of_day, ledger, at)[0].partition_key).split("|")[0]) for at in times]  # type: ignore[union-attr]
-    assert asked == days_from(asked[0], 7)
-    for at, day in zip(times, asked, strict=True):
-        end = datetime.combine(day, datetime.min.time(), UTC) + timedelta(days=1)
-        assert timedelta(0) <= at - end < timedelta(days=1), "it has ended, and no later day has"
+    assert close_of_day.cron_schedule == "30 0 * * *"
+    days = days_from(changes - timedelta(days=1), 3)
+    deliver(ledger, "the-site", days_from(changes - timedelta(days=9), 18), is_processed=True)
+    asked = []
+    for day in days:
+        [request] = tick(close_of_day, ledger, datetime(day.year, day.month, day.day, 0, 30, tzinfo=UTC))
+        assert isinstance(request, dg.RunRequest)
+        assert request.tags[SITE_TAG] == "the-site"
+        asked.append(request.partition_key)
+    assert asked == [f"{day - timedelta(days=1)}|the-site" for day in days]
 
 
 def test_a_day_without_readings_is_not_closed(ledger: LedgerResource) -> None:
     close_of_day, _ = of_site("UTC")
-    deliver(ledger, "the-site", [date(2026, 10, 18)], merged=True)
-    deliver(ledger, "other", [date(2026, 10, 19)], merged=True)
+    deliver(ledger, "the-site", [date(2026, 10, 18)], is_processed=True)
+    deliver(ledger, "other", [date(2026, 10, 19)], is_processed=True)
     assert tick(close_of_day, ledger, datetime(2026, 10, 20, 0, 30, tzinfo=UTC)) == "the-site delivered nothing for 2026-10-19."
 
 
 def test_weekly_training_wants_enough_days(ledger: LedgerResource) -> None:
     _, weekly_training = of_site("Europe/Berlin")
     assert weekly_training.job_name == "train_detectors"
-    deliver(ledger, "the-site", days_from(date(2026, 10, 1), 4))
-    assert tick(weekly_training, ledger, NOON) == "the-site has 4 days of readings; training needs 5."
+    deliver(ledger, "the-site", days_from(date(2026, 10, 1), 4), is_processed=True)
     deliver(ledger, "the-site", [date(2026, 10, 5)])
+    assert tick(weekly_training, ledger, NOON) == "the-site has 4 processed days; training needs 5.", "the fifth has no features yet"
+    deliver(ledger, "the-site", [date(2026, 10, 6)], is_processed=True)
     assert [r.partition_key for r in tick(weekly_training, ledger, NOON)] == ["the-site"]  # type: ignore[union-attr]

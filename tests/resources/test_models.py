@@ -76,19 +76,26 @@ def training(seed: int) -> Training:
 
 @pytest.fixture(scope="module")
 def store(postgres: str) -> Iterator[str]:
-    """URL of a database for MLflow alone."""
+    """URL of a database for MLflow alone; afterwards the process asks the store that it asked before."""
+    import mlflow
+
+    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
     admin = create_engine(make_url(postgres).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
     name = f"mlflow_{uuid.uuid4().hex[:12]}"
     with admin.connect() as connection:
         connection.execute(text(f"create database {name}"))
     yield make_url(postgres).set(drivername="postgresql+psycopg2", database=name).render_as_string(hide_password=False)
+    mlflow.set_tracking_uri(before[0])
+    mlflow.set_registry_uri(before[1])
     with admin.connect() as connection:
         connection.execute(text(f"drop database {name} with (force)"))
     admin.dispose()
 
 
 @pytest.fixture(scope="module")
-def shared(store: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelsResource, tuple[Registered, Registered], tuple[Training, Training]]:
+def shared(
+    store: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[ModelsResource, tuple[Registered, Registered], tuple[Training, Training]]:
     """A store with two versions of the site's detector; tests take caches of their own."""
     root = tmp_path_factory.mktemp("models")
     models = ModelsResource(tracking_uri=store, artifacts=str(root / "mlflow"), cache=str(root / "cache"))
@@ -138,7 +145,9 @@ def test_the_run_says_what_was_trained_on_what(models: ModelsResource, registere
     assert version.tags["artifact_sha256"] == registered[0].artifact_sha256
 
 
-def test_promoting_moves_the_champion_says_why_and_can_be_taken_back(models: ModelsResource, registered: tuple[Registered, Registered]) -> None:
+def test_promoting_moves_the_champion_says_why_and_can_be_taken_back(
+    models: ModelsResource, registered: tuple[Registered, Registered]
+) -> None:
     for version in (1, 2, 1):
         models.promote("plant", version, description=f"promoted: {version}")
         assert models.version_of("plant", CHAMPION) == version
@@ -158,7 +167,9 @@ def test_loading_returns_the_registered_bytes_from_mlflow_and_then_from_the_cach
         assert models.load("plant", known.version, artifact_sha256=known.artifact_sha256) == trained.detector
     kept = sorted(p.name for p in Path(models.cache, "plant").iterdir())
     assert kept == [f"v{r.version}-{r.artifact_sha256[:16]}.bin" for r in registered]
-    offline = ModelsResource(tracking_uri="postgresql+psycopg2://nobody@/none?host=/nonexistent", artifacts=models.artifacts, cache=models.cache)
+    offline = ModelsResource(
+        tracking_uri="postgresql+psycopg2://nobody@/none?host=/nonexistent", artifacts=models.artifacts, cache=models.cache
+    )
     assert offline.load("plant", 1, artifact_sha256=registered[0].artifact_sha256) == trainings[0].detector
 
 
@@ -193,6 +204,16 @@ def test_a_byte_changed_in_the_artifact_store_is_refused(
     finally:
         stored.write_bytes(before)
     assert models.load("plant", 1, artifact_sha256=registered[0].artifact_sha256) == trainings[0].detector, "restored, it is good again"
+
+
+def test_whatever_else_the_process_told_mlflow_the_resource_asks_its_own_store(
+    models: ModelsResource, registered: tuple[Registered, Registered], trainings: tuple[Training, Training], tmp_path: Path
+) -> None:
+    import mlflow
+
+    mlflow.set_tracking_uri((tmp_path / "elsewhere").as_uri())
+    mlflow.set_registry_uri((tmp_path / "elsewhere").as_uri())
+    assert models.load("plant", 1, artifact_sha256=registered[0].artifact_sha256) == trainings[0].detector
 
 
 def test_a_byte_changed_in_the_cache_is_refused(models: ModelsResource, registered: tuple[Registered, Registered]) -> None:

@@ -53,8 +53,9 @@ class Zone:
         self.clock = clock
         self.instance = instance
         self.cursor: str | None = None
+        self.landing = LandingResource(landing=str(self.root), archive=str(root / "archive"), quarantine=str(root / "quarantine"))
         self.resources = {
-            "landing": LandingResource(landing=str(self.root), archive=str(root / "archive"), quarantine=str(root / "quarantine")),
+            "landing": self.landing,
             "plant": PlantResource(folder=str(root / "plant")),
         }
 
@@ -197,3 +198,18 @@ def test_other_jobs_and_ended_intakes_do_not_hold_files_up(zone: Zone) -> None:
     for job, status in ((intake.name, dg.DagsterRunStatus.FAILURE), ("process_site_day", dg.DagsterRunStatus.STARTED)):
         zone.instance.add_run(dg.DagsterRun(job_name=job, status=status))
     assert files_of(zone.tick()) == ["a/x.csv"]
+
+
+def test_what_an_intake_had_claimed_when_it_died_is_asked_for_with_the_rest(zone: Zone) -> None:
+    zone.put("a/line-3/claimed.csv")
+    zone.landing.claim("a/line-3/claimed.csv")
+    assert files_of(zone.tick()) == ["a/line-3/claimed.csv"], "nothing else lands: it must not lie there for ever"
+    zone.put("b/new.csv")
+    assert files_of(zone.tick()) == ["a/line-3/claimed.csv", "b/new.csv"]
+
+
+def test_what_a_running_intake_has_claimed_is_left_to_it(zone: Zone) -> None:
+    zone.put("a/claimed.csv")
+    zone.landing.claim("a/claimed.csv")
+    zone.instance.add_run(dg.DagsterRun(job_name=intake.name, status=dg.DagsterRunStatus.STARTED))
+    assert zone.tick() == "1 files wait for the intake that is under way."

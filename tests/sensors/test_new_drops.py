@@ -4,7 +4,6 @@ from datetime import date
 
 import dagster as dg
 
-from resources.ledger.intake import mark_merged
 from resources.ledger.ledger import LedgerResource
 from sensors.new_drops import new_drops_sensor
 from tests.ledger_states import days_from, deliver
@@ -13,10 +12,9 @@ from tests.sensors.conftest import Evaluate
 FIRST = date(2026, 9, 1)
 
 
-def take_in(instance: dg.DagsterInstance, ledger: LedgerResource, site: str, days: list[date], *, name: str = "a.csv") -> str:
-    drop_id = deliver(ledger, site, days, name=name)
+def take_in(instance: dg.DagsterInstance, ledger: LedgerResource, site: str, days: list[date], *, name: str = "a.csv") -> None:
+    deliver(ledger, site, days, name=name)
     instance.report_runless_asset_event(dg.AssetMaterialization("drops"))
-    return drop_id
 
 
 def test_without_an_intake_nothing_is_asked_for(evaluate: Evaluate, ledger: LedgerResource) -> None:
@@ -25,11 +23,13 @@ def test_without_an_intake_nothing_is_asked_for(evaluate: Evaluate, ledger: Ledg
     assert isinstance(requests, str)
 
 
-def test_each_site_day_that_got_readings_gets_a_run_once(evaluate: Evaluate, instance: dg.DagsterInstance, ledger: LedgerResource) -> None:
-    take_in(instance, ledger, "hamburg", days_from(FIRST, 2))
+def test_the_site_days_that_got_readings_are_asked_for_once(
+    evaluate: Evaluate, instance: dg.DagsterInstance, ledger: LedgerResource
+) -> None:
+    take_in(instance, ledger, "hamburg", [FIRST, date(2026, 9, 20)])
     take_in(instance, ledger, "houston", [FIRST])
     requests, cursor = evaluate(new_drops_sensor)
-    assert {str(r.partition_key) for r in requests} == {"2026-09-01|hamburg", "2026-09-02|hamburg", "2026-09-01|houston"}  # type: ignore[union-attr]
+    assert {str(r.partition_key) for r in requests} == {"2026-09-01|hamburg", "2026-09-20|hamburg", "2026-09-01|houston"}  # type: ignore[union-attr]
     again, _ = evaluate(new_drops_sensor, cursor=cursor)
     assert isinstance(again, str), "the cursor is past the event"
 
@@ -46,15 +46,14 @@ def test_a_month_delivered_at_once_is_one_run(evaluate: Evaluate, instance: dg.D
 def test_late_data_asks_for_its_day_and_the_stored_days_that_look_back_on_it(
     evaluate: Evaluate, instance: dg.DagsterInstance, ledger: LedgerResource
 ) -> None:
-    deliver(ledger, "hamburg", [*days_from(FIRST, 2), date(2026, 9, 5), date(2026, 9, 12)], merged=True)
+    deliver(ledger, "hamburg", [*days_from(FIRST, 2), date(2026, 9, 5), date(2026, 9, 12)], is_processed=True)
     take_in(instance, ledger, "hamburg", [date(2026, 9, 2)], name="late.csv")
     requests, _ = evaluate(new_drops_sensor)
     assert {str(r.partition_key) for r in requests} == {"2026-09-02|hamburg", "2026-09-05|hamburg"}  # type: ignore[union-attr]
 
 
 def test_an_intake_of_duplicates_asks_for_nothing(evaluate: Evaluate, instance: dg.DagsterInstance, ledger: LedgerResource) -> None:
-    drop_id = take_in(instance, ledger, "hamburg", [FIRST])
-    with ledger.begin() as connection:
-        mark_merged(connection, site="hamburg", day=FIRST, drop_ids=[drop_id])
+    deliver(ledger, "hamburg", [FIRST], is_processed=True)
+    instance.report_runless_asset_event(dg.AssetMaterialization("drops"))
     requests, _ = evaluate(new_drops_sensor)
-    assert requests == "Every segment is merged already."
+    assert requests == "Nothing waits, or a queued run takes it along."

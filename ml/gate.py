@@ -1,0 +1,143 @@
+"""Whether a newly trained detector may take the champion's place: both score the same days, and what they find is compared.
+
+What is true nobody knows for certain. Taken for real are incidents that people confirmed, and those that were judged
+credible and that nobody has labelled; they were found by whichever detector was champion at the time.
+
+    found         of the real incidents in the days to learn from, how many an alarm of the detector overlaps
+    false alarms  per machine-month scored, on the days of the comparison, away from real incidents and maintenance by
+                  more than a day: a better detector sees a fault earlier. An alarm counts again for each day it goes on,
+                  so that one that never ends is no bargain
+    machines      how many have a model
+
+The challenger must find no fewer, cover no fewer, and raise at most one alarm more than the champion in the time
+observed: a count of rare events scatters by about its root, so one more is no evidence against it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ml.incidents import alarms
+from ml.plant import Site
+
+GRACE = pd.Timedelta(days=1)
+_DAY = pd.Timedelta(days=1)
+_ROUNDING = 1e-9
+_FIGURES = ("machines", "incidents_known", "incidents_found", "false_alarms", "machine_months", "false_alarms_per_machine_month")
+
+
+@dataclass(frozen=True)
+class Performance:
+    """What one detector does on the days of the comparison, and with the incidents known."""
+
+    machines: int
+    incidents_known: int
+    incidents_found: int
+    false_alarms: int
+    machine_months: float
+
+    @property
+    def false_alarms_per_machine_month(self) -> float | None:
+        """None where nothing was scored."""
+        return self.false_alarms / self.machine_months if self.machine_months > 0 else None
+
+
+def is_real(incidents: pd.DataFrame) -> "pd.Series[bool]":
+    """Which incidents (verdict, label) a detector ought to find."""
+    return (incidents["label"] == "confirmed") | (incidents["label"].isna() & (incidents["verdict"] == "credible"))
+
+
+def performance(
+    scores: pd.DataFrame,
+    *,
+    site: Site,
+    machines: int,
+    real: pd.DataFrame,
+    maintenance: pd.DataFrame,
+    observed_from: pd.Timestamp,
+) -> Performance:
+    """Of a detector with models of so many machines, by its scores of all days to learn from, nothing cut out.
+
+    real: machine_id, onset_at, last_window_at of the incidents to find; maintenance: machine_id, started_at, ended_at.
+    False alarms are counted from `observed_from` on.
+    """
+    raised = alarms(scores, site=site)
+    n_found = sum(
+        bool(
+            (
+                (raised["machine_id"] == incident["machine_id"])
+                & (raised["onset_at"] <= incident["last_window_at"])
+                & (raised["last_window_at"] >= incident["onset_at"])
+            ).any()
+        )
+        for incident in real.to_dict("records")
+    )
+    observed = scores[scores["window_start"] >= observed_from]
+    for machine_id, start, end in (*_spans(real, "onset_at", "last_window_at"), *_spans(maintenance, "started_at", "ended_at")):
+        is_explained = (observed["machine_id"] == machine_id) & observed["window_start"].between(start - GRACE, end + GRACE)
+        observed = observed[~is_explained]
+    false = alarms(observed, site=site)
+    lasted = false["last_window_at"] - false["onset_at"]
+    n_scored = int((observed["state"] == "scored").sum())
+    return Performance(
+        machines=machines,
+        incidents_known=len(real),
+        incidents_found=n_found,
+        false_alarms=int((lasted // _DAY + 1).sum()),
+        machine_months=n_scored * site.window_minutes / (30 * 1440),
+    )
+
+
+def _spans(frame: pd.DataFrame, start: str, end: str) -> list[tuple[str, pd.Timestamp, pd.Timestamp]]:
+    return [(row["machine_id"], row[start], row[end]) for row in frame.to_dict("records")]
+
+
+def objections(challenger: Performance, champion: Performance) -> tuple[str, ...]:
+    """Why the challenger may not take the champion's place; nothing, if it may."""
+    found = []
+    if challenger.machines < champion.machines:
+        found.append(f"it covers {challenger.machines} machines, the champion {champion.machines}")
+    if challenger.incidents_found < champion.incidents_found:
+        found.append(
+            f"it finds {challenger.incidents_found} of {challenger.incidents_known} known incidents, the champion {champion.incidents_found}"
+        )
+    rate, allowed = challenger.false_alarms_per_machine_month, _allowed(challenger, champion)
+    if rate is None or allowed is None:
+        found.append("nothing could be scored on the days of the comparison")
+    elif rate > allowed + _ROUNDING:
+        found.append(f"it raises {rate:.2f} false alarms per machine-month, {allowed:.2f} are allowed")
+    return tuple(found)
+
+
+def _allowed(challenger: Performance, champion: Performance) -> float | None:
+    standing = champion.false_alarms_per_machine_month
+    if standing is None or challenger.machine_months <= 0:
+        return None
+    return standing + 1 / challenger.machine_months
+
+
+def figures(challenger: Performance, champion: Performance | None) -> dict[str, Any]:
+    """What was compared, for JSON: `challenger_false_alarms`, `champion_machines`, ..."""
+    named = {"challenger": challenger, "champion": champion} if champion else {"challenger": challenger}
+    said: dict[str, Any] = {f"{who}_{name}": getattr(p, name) for who, p in named.items() for name in _FIGURES}
+    return said | ({"false_alarms_per_machine_month_allowed": _allowed(challenger, champion)} if champion else {})
+
+
+def as_markdown(challenger: Performance, champion: Performance | None, *, names: tuple[str, str], days: str) -> str:
+    """The comparison as a table; `names` head its columns."""
+    compared = [challenger] if champion is None else [challenger, champion]
+    heads = names[: len(compared)]
+    rows = [
+        ("false alarms per machine-month", [_number(p.false_alarms_per_machine_month) for p in compared]),
+        ("false alarms", [str(p.false_alarms) for p in compared]),
+        ("machine-months scored", [_number(p.machine_months) for p in compared]),
+        ("known incidents found", [f"{p.incidents_found} of {p.incidents_known}" for p in compared]),
+        ("machines covered", [str(p.machines) for p in compared]),
+    ]
+    lines = [["", *heads], ["---"] * (len(heads) + 1), *([name, *cells] for name, cells in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\nFalse alarms are those of {days}."
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.2f}"
