@@ -1,95 +1,28 @@
 """Learning: a detector per site, trained on healthy days, compared with the champion; drift against what it has seen."""
 
-from dataclasses import dataclass
-from datetime import date, timedelta
-from importlib.metadata import version as distribution_version
-from typing import TYPE_CHECKING, Any
+from datetime import date
 
 import dagster as dg
-import pandas as pd
 from pydantic import Field
-from sqlalchemy import Connection
 
 from assets.manipulation import machine_features
 from assets.partitions import across_site, site, site_days, site_days_of
 from assets.recording import OWNERS, report
+from assets.training import compare, days_to_learn_from, material_of, note_champion, put_to_work, training_of
 from ml.drift import drift, reference_sample
-from ml.gate import Performance, as_markdown, is_real, objections, performance
-from ml.gate import figures as gate_figures
-from ml.healthy import Split, healthy_rows, is_suspect, split_days
-from ml.plant import Site
+from ml.healthy import split_days
 from resources.lake import LakeResource
-from resources.ledger.findings import latest_assessments, maintenance_between
-from resources.ledger.intake import days_with_readings
-from resources.ledger.learning import latest_champion, record_promotion, record_version, version_record
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.rows import replace_site_day
 from resources.ledger.tables import drift_findings
-from resources.models import CHAMPION, ModelsResource, Registered, Training, data_hash
+from resources.models import CHAMPION, ModelsResource
 from resources.plant import PlantResource
-
-if TYPE_CHECKING:
-    from ml.detectors.fleet import SiteDetector
 
 GROUP = "learning"
 
 
 class TrainingConfig(dg.Config):
     until: str | None = Field(default=None, description="Last day (UTC, YYYY-MM-DD) to learn from. Left out: the newest day with readings.")
-
-
-@dataclass(frozen=True)
-class Material:
-    """What a training rests on: the features of its days, which of them are healthy, and what is known of the others.
-
-    `real` are the incidents that a detector ought to find.
-    """
-
-    split: Split
-    features: pd.DataFrame
-    healthy: pd.DataFrame
-    real: pd.DataFrame
-    maintenance: pd.DataFrame
-
-    @property
-    def learned(self) -> pd.DataFrame:
-        """The healthy features that are fitted and calibrated on."""
-        until = self.split.comparison_from
-        return self.healthy if until is None else self.healthy[self.healthy["window_start"] < pd.Timestamp(until, tz="UTC")]
-
-    @property
-    def held_out_from(self) -> pd.Timestamp:
-        return pd.Timestamp(self.split.held_out_from, tz="UTC")
-
-    def performance(self, detector: "SiteDetector", *, site: Site) -> Performance:
-        return performance(
-            detector.score(self.features, site=site, model_version=1),
-            site=site,
-            machines=len(detector.models.keys() & {m.machine_id for m in site.machines}),
-            real=self.real,
-            maintenance=self.maintenance,
-            observed_from=pd.Timestamp(self.split.observed[0], tz="UTC"),
-        )
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Challenger against champion on the same days; `is_better` is the gate's word, `table` its figures in Markdown."""
-
-    champion: int | None
-    challenger: Performance
-    rate_name: str
-    figures: dict[str, Any]
-    is_better: bool
-    why: str
-    table: str
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """For MLflow. The rate has a name of its own where it is from days that the detector was calibrated on."""
-        rate = self.challenger.false_alarms_per_machine_month
-        found = {"known_incidents": self.challenger.incidents_known, "known_incidents_found": self.challenger.incidents_found}
-        return {name: float(n) for name, n in found.items()} | ({} if rate is None else {self.rate_name: rate})
 
 
 @dg.asset(
@@ -129,20 +62,21 @@ def detector_model(
     policy = plant_site.policy.training
     champion = models.version_of(plant_site.site, CHAMPION)
     with ledger.begin() as connection:
-        _note_champion(connection, site=plant_site, champion=champion)
+        note_champion(connection, site=plant_site, champion=champion)
+    with ledger.begin() as connection:
         until = date.fromisoformat(config.until) if config.until else None
-        days = _days_to_learn_from(connection, lake=lake, site=plant_site, until=until)
+        days = days_to_learn_from(connection, lake=lake, site=plant_site, until=until)
         split = split_days(days, held_out_share=policy.held_out_share, has_champion=champion is not None)
-        material = _material(connection, lake=lake, site=plant_site, split=split)
+        material = material_of(connection, lake=lake, site=plant_site, split=split)
     try:
         detector = SiteDetector.fit(material.learned, site=plant_site, held_out_from=material.held_out_from, seed=policy.seed)
     except NotTrainable as error:
         raise dg.Failure(str(error), allow_retries=False) from error
-    comparison = _compare(detector, material, champion=champion, ledger=ledger, models=models, site=plant_site)
-    training = _training(detector, material, comparison, site=plant_site, run_id=context.run.run_id)
+    comparison = compare(detector, material, champion=champion, ledger=ledger, models=models, site=plant_site)
+    training = training_of(detector, material, comparison, site=plant_site, run_id=context.run.run_id)
     registered = models.register(training)
     lake.write_reference(reference_sample(material.learned), site=plant_site.site, version=registered.version)
-    _put_to_work(registered, training, comparison, split=split, ledger=ledger, models=models, site=plant_site)
+    put_to_work(registered, training, comparison, split=split, ledger=ledger, models=models, site=plant_site)
     for machine_id, why in detector.untrained.items():
         context.log.warning("%s has no detector: %s", machine_id, why)
     return dg.MaterializeResult(
@@ -165,169 +99,6 @@ def detector_model(
                 metadata={"why": comparison.why, "table": dg.MetadataValue.md(comparison.table), **comparison.figures},
             )
         ],
-    )
-
-
-def _note_champion(connection: Connection, *, site: Site, champion: int | None) -> None:
-    """The ledger learns of a champion that it has not seen promoted: a person moved the alias, or a training died after it had."""
-    noted = latest_champion(connection, site=site.site)
-    if champion is None or champion == noted:
-        return
-    why = "found as champion: the alias was moved in MLflow, or the training that moved it ended before it could say so"
-    promotion = {"from_version": noted, "to_version": champion, "is_promoted": True, "who": "mlflow", "why": why, "comparison": {}}
-    record_promotion(connection, {"site": site.site, **promotion})
-
-
-def _days_to_learn_from(connection: Connection, *, lake: LakeResource, site: Site, until: date | None) -> list[date]:
-    """The latest days whose features are stored. Raises dg.Failure where there are too few."""
-    policy = site.policy.training
-    delivered = [day for day in days_with_readings(connection, site=site.site) if until is None or day <= until]
-    stored = [day for day in delivered if lake.path("machine_features", site=site.site, day=day).exists()]
-    if len(stored) < policy.min_healthy_days:
-        raise dg.Failure(
-            f"{site.site} has {len(delivered)} days of readings{f' until {until}' if until else ''}, {len(stored)} of them with features; "
-            f"training needs {policy.min_healthy_days} with features (policy.training.min_healthy_days). "
-            "Process the days that lack them, wait for more days, or deliver earlier ones.",
-            allow_retries=False,
-        )
-    return stored[-policy.max_days :]
-
-
-def _material(connection: Connection, *, lake: LakeResource, site: Site, split: Split) -> Material:
-    days = split.days
-    features = pd.concat([lake.read_days("machine_features", site=site.site, start=day, end=day) for day in days], ignore_index=True)
-    start, end = pd.Timestamp(days[0], tz="UTC"), pd.Timestamp(days[-1] + timedelta(days=1), tz="UTC")
-    assessed = latest_assessments(connection, site=site.site)
-    within = (assessed["onset_at"] < end) & (assessed["last_window_at"] >= start)
-    assessed = assessed[within & assessed["machine_id"].isin([m.machine_id for m in site.machines])]
-    maintenance = maintenance_between(connection, site=site.site, start=start, end=end)
-    spans = [
-        assessed[is_suspect(assessed)].rename(columns={"onset_at": "start", "last_window_at": "end"}),
-        maintenance.rename(columns={"started_at": "start", "ended_at": "end"}),
-    ]
-    unusable = {}
-    for day in days:
-        quality = lake.read("sensor_quality", site=site.site, day=day, columns=["sensor_id", "grade"])
-        unusable[day] = set(quality.loc[quality["grade"] == "F", "sensor_id"]) if quality is not None else set()
-    healthy = healthy_rows(
-        features,
-        spans=pd.concat([span[["machine_id", "start", "end"]] for span in spans]),
-        unusable=unusable,
-        window=pd.Timedelta(minutes=site.window_minutes),
-    )
-    return Material(split, features=features, healthy=healthy, real=assessed[is_real(assessed)], maintenance=maintenance)
-
-
-def _compare(
-    detector: "SiteDetector", material: Material, *, champion: int | None, ledger: LedgerResource, models: ModelsResource, site: Site
-) -> Comparison:
-    """The gate. Without a champion, or with one that was not trained here, it is passed: nothing can be compared."""
-    from ml.detectors.fleet import SiteDetector
-
-    challenger, split = material.performance(detector, site=site), material.split
-    days = f"{split.observed[0]} to {split.observed[-1]}"
-    is_unseen = split.comparison_from is not None
-    rate_name = "false_alarms_per_machine_month" if is_unseen else "false_alarms_per_machine_month_in_sample"
-    figures: dict[str, Any] = {"false_alarms_counted_on": days, "challenger_has_learned_from_these_days": not is_unseen}
-    on_days = f"{days}, {'not learned from' if is_unseen else 'in-sample: the challenger was calibrated on these days'}"
-
-    def compared(standing: Performance | None, *, refused_for: tuple[str, ...], why: str) -> Comparison:
-        table = as_markdown(challenger, standing, names=("challenger", f"champion {champion}"), days=on_days)
-        said = figures | gate_figures(challenger, standing)
-        word = "refused" if refused_for else "promoted"
-        return Comparison(champion, challenger, rate_name, said, is_better=not refused_for, why=f"{word}: {why}", table=table)
-
-    if champion is None:
-        return compared(None, refused_for=(), why="first detector of the site, there is none to compare with")
-    with ledger.begin() as connection:
-        known = version_record(connection, site=site.site, version=champion)
-    if known is None:
-        return compared(None, refused_for=(), why=f"champion {champion} was not trained here, so it cannot be compared with")
-    stored = models.load(site.site, champion, artifact_sha256=known["artifact_sha256"])
-    standing = material.performance(SiteDetector.from_bytes(stored), site=site)
-    n_seen = sum(known["data_start"] <= day <= known["data_end"] for day in split.observed)
-    figures["days_that_the_champion_has_learned_from"] = n_seen
-    on_days += f"; the champion has learned from {n_seen} of the {len(split.observed)}" if n_seen else ""
-    refused_for = objections(challenger, standing)
-    why = "; ".join(refused_for) or f"finds as much as champion {champion} with no more false alarms than chance allows"
-    return compared(standing, refused_for=refused_for, why=f"{why} ({on_days})")
-
-
-def _put_to_work(
-    registered: Registered,
-    training: Training,
-    comparison: Comparison,
-    *,
-    split: Split,
-    ledger: LedgerResource,
-    models: ModelsResource,
-    site: Site,
-) -> None:
-    """Ledger, alias, ledger, in this order: a champion that the ledger does not know could not be loaded.
-
-    A death before the alias leaves a version that nobody uses; one after it, a champion that the next training notes.
-    """
-    version = {
-        "site": site.site,
-        "version": registered.version,
-        "mlflow_run_id": registered.run_id,
-        "artifact_sha256": registered.artifact_sha256,
-        "data_sha256": training.tags["data_sha256"],
-        "data_start": split.learned[0],
-        "data_end": split.learned[-1],
-        "metrics": dict(training.metrics),
-    }
-    promotion = {
-        "site": site.site,
-        "from_version": comparison.champion,
-        "to_version": registered.version,
-        "is_promoted": comparison.is_better,
-        "who": "gate",
-        "why": comparison.why,
-        "comparison": comparison.figures,
-    }
-    with ledger.begin() as connection:
-        record_version(connection, version)
-    put = models.promote if comparison.is_better else models.describe
-    put(site.site, registered.version, description=f"{comparison.why}\n\n{comparison.table}")
-    with ledger.begin() as connection:
-        record_promotion(connection, promotion)
-
-
-def _training(detector: "SiteDetector", material: Material, comparison: Comparison, *, site: Site, run_id: str) -> Training:
-    """What MLflow is told."""
-    learned, split = material.learned, material.split
-    sample = learned[learned["window_start"] >= material.held_out_from].head(len(site.sensors) * 6).reset_index(drop=True)
-    params: dict[str, str | int | float] = {
-        "site": site.site,
-        "data_start": split.learned[0].isoformat(),
-        "data_end": split.learned[-1].isoformat(),
-        "n_days": len(split.learned),
-        "held_out_from": material.held_out_from.isoformat(),
-        "compared_from": split.comparison_from.isoformat() if split.comparison_from else "not compared",
-        "window_minutes": site.window_minutes,
-        "seed": site.policy.training.seed,
-        "on_threshold": site.policy.detection.on_threshold,
-        "off_threshold": site.policy.detection.off_threshold,
-    }
-    return Training(
-        name=f"{site.site} until {split.learned[-1]}",
-        site=site,
-        detector=detector.to_bytes(),
-        params=params,
-        metrics={
-            "machines_trained": float(len(detector.models)),
-            "machines_untrained": float(len(detector.untrained)),
-            "windows": float(len(learned)),
-            **comparison.metrics,
-        },
-        tags={
-            "data_sha256": data_hash(learned),
-            "code_version": distribution_version("smart-maintenance"),
-            "dagster_run_id": run_id,
-        },
-        input_example=sample,
-        output_example=detector.score(sample, site=site, model_version=1).drop(columns="model_version"),
     )
 
 

@@ -1,6 +1,7 @@
 """The command `maintenance`: what it understands, and how it says what is wrong."""
 
 import json
+import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -190,6 +191,25 @@ def report(
     with prepared(home=home, plant=plant) as environment:
         for path in make_reports(environment, start=start.date(), end=end.date(), site=site):
             console.print(str(path), soft_wrap=True)
+
+
+@app.command("exec", context_settings={"ignore_unknown_options": True})
+def execute(
+    command: Annotated[list[str], typer.Argument(help="A command and its arguments, after --.")],
+    home: HomeOption = None,
+    plant: PlantOption = None,
+) -> None:
+    """Run any command with PostgreSQL running and the environment set: `maintenance exec -- dagster run list`."""
+    from cli.server import program
+
+    with prepared(home=home, plant=plant):
+        beside = program(command)
+        known = beside if Path(beside[0]).exists() else command
+        try:
+            code = subprocess.run(known, check=False).returncode
+        except OSError as error:
+            raise CommandError(f"{command[0]} cannot be run: {error.strerror}.") from error
+    sys.exit(code)
 
 
 @app.command()

@@ -22,7 +22,6 @@ from ml.incidents import alarms
 from ml.plant import Site
 
 GRACE = pd.Timedelta(days=1)
-_DAY = pd.Timedelta(days=1)
 _ROUNDING = 1e-9
 _FIGURES = ("machines", "incidents_known", "incidents_found", "false_alarms", "machine_months", "false_alarms_per_machine_month")
 
@@ -84,7 +83,7 @@ def performance(
         machines=machines,
         incidents_known=len(real),
         incidents_found=n_found,
-        false_alarms=int((lasted // _DAY + 1).sum()),
+        false_alarms=int((lasted.dt.days + 1).sum()),
         machine_months=n_scored * site.window_minutes / (30 * 1440),
     )
 
@@ -99,9 +98,8 @@ def objections(challenger: Performance, champion: Performance) -> tuple[str, ...
     if challenger.machines < champion.machines:
         found.append(f"it covers {challenger.machines} machines, the champion {champion.machines}")
     if challenger.incidents_found < champion.incidents_found:
-        found.append(
-            f"it finds {challenger.incidents_found} of {challenger.incidents_known} known incidents, the champion {champion.incidents_found}"
-        )
+        known = f"{challenger.incidents_found} of {challenger.incidents_known} known incidents"
+        found.append(f"it finds {known}, the champion {champion.incidents_found}")
     rate, allowed = challenger.false_alarms_per_machine_month, _allowed(challenger, champion)
     if rate is None or allowed is None:
         found.append("nothing could be scored on the days of the comparison")

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from expectations.validation import validate_table
 from expectations import verdicts
+from expectations.validation import validate_table
 from expectations.verdicts import VERDICT_COLUMNS, incidents_suite
 from ml.plant import VerdictPolicy
 

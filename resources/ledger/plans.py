@@ -1,0 +1,145 @@
+"""Plans in the ledger: which orders await a place, which places they were given, and what calls for a new plan."""
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Any, NamedTuple
+
+import pandas as pd
+from sqlalchemy import Connection, Select, delete, func, insert, or_, select
+
+from ml.policy import SCHEDULABLE
+from resources.ledger.rows import read_frame, records
+from resources.ledger.tables import assignments, plans, unplanned_orders, work_order_events, work_orders
+from resources.ledger.work import lock_site, move
+
+PLANNER = "planner"
+# What people do that changes a plan: decisions carry a request id, finished work does not.
+_BY_PEOPLE = or_(work_order_events.c.request_id.is_not(None), work_order_events.c.to_state == "completed")
+
+
+class Change(NamedTuple):
+    """A decision or finished work, and the day whose plan it changes."""
+
+    event_id: int
+    site: str
+    day: date
+    run_key: str
+
+
+def orders_to_plan(connection: Connection, *, site: str, before: datetime) -> pd.DataFrame:
+    """Approved and scheduled orders whose approval took effect before the given time.
+
+    The states are the present ones, also for a day long past: work that was rejected, deferred or finished since must appear in no
+    plan. Orders approved after that day's end stay out of its plan.
+    """
+    approved = (
+        select(work_order_events.c.order_id, func.max(work_order_events.c.at).label("ready_at"))
+        .where(work_order_events.c.to_state == "approved", work_order_events.c.from_state != "scheduled", work_order_events.c.at < before)
+        .group_by(work_order_events.c.order_id)
+        .subquery()
+    )
+    return read_frame(
+        connection,
+        select(work_orders, approved.c.ready_at)
+        .join(approved, approved.c.order_id == work_orders.c.order_id)
+        .where(work_orders.c.site == site, work_orders.c.state.in_(SCHEDULABLE))
+        .order_by(work_orders.c.order_id),
+    )
+
+
+def newest_plan(connection: Connection, *, site: str) -> date | None:
+    """The day of the site's newest plan."""
+    day: date | None = connection.scalar(_newest(site))
+    return day
+
+
+def assignments_of_plan(connection: Connection, *, site: str, before: date | None = None) -> pd.DataFrame:
+    """The site's newest plan, or the newest before a day."""
+    newest = _newest(site) if before is None else _newest(site).where(plans.c.day < before)
+    return _assignments(connection, site=site, day=connection.scalar(newest))
+
+
+def assignments_on(connection: Connection, *, site: str, day: date) -> pd.DataFrame | None:
+    """The day's plan; None where the day has none."""
+    if connection.scalar(select(plans.c.day).where(plans.c.site == site, plans.c.day == day)) is None:
+        return None
+    return _assignments(connection, site=site, day=day)
+
+
+def replace_plan(
+    connection: Connection, plan: dict[str, Any], *, site: str, day: date, assigned: pd.DataFrame, unplanned: pd.DataFrame
+) -> None:
+    """Store the day's plan. If it is the site's newest, orders in it become scheduled, those left out approved again.
+
+    `plan` has the columns of `plans` but site, day and the counts. Orders that are no longer approved or scheduled are left out.
+    """
+    lock_site(connection, site)
+    plannable = (
+        select(work_orders.c.order_id, work_orders.c.state)
+        .where(work_orders.c.site == site, work_orders.c.state.in_(SCHEDULABLE))
+        .order_by(work_orders.c.order_id)
+    )
+    states: dict[str, str] = {order_id: state for order_id, state in connection.execute(plannable.with_for_update())}
+    rows = {
+        table: [row for row in records(frame) if row["order_id"] in states]
+        for table, frame in ((assignments, assigned), (unplanned_orders, unplanned))
+    }
+    for table in (assignments, unplanned_orders, plans):
+        connection.execute(delete(table).where(table.c.site == site, table.c.day == day))
+    counts = {"n_orders": sum(map(len, rows.values())), "n_planned": len(rows[assignments])}
+    connection.execute(insert(plans).values(**plan, **counts, site=site, day=day))
+    for table, found in rows.items():
+        if found:
+            connection.execute(insert(table), [{**row, "site": site, "day": day} for row in found])
+    if newest_plan(connection, site=site) != day:
+        return
+    in_plan = {row["order_id"] for row in rows[assignments]}
+    for order_id, state in states.items():
+        if order_id in in_plan and state == "approved":
+            move(connection, order_id, "scheduled", at=plan["start_at"], who=PLANNER, why=f"in the plan of {day}")
+        elif order_id not in in_plan and state == "scheduled":
+            move(connection, order_id, "approved", at=plan["start_at"], who=PLANNER, why=f"no place in the plan of {day}")
+
+
+def last_change_on(connection: Connection, *, site: str, start: datetime, end: datetime) -> datetime | None:
+    """When people last decided on an order of the site, or finished one, from `start` on and before `end`."""
+    at = func.least(work_order_events.c.at, work_order_events.c.recorded_at)  # an end of work may be told ahead of time
+    latest: datetime | None = connection.scalar(
+        select(func.max(at))
+        .join(work_orders, work_orders.c.order_id == work_order_events.c.order_id)
+        .where(work_orders.c.site == site, _BY_PEOPLE, at >= start, at < end)
+    )
+    return latest
+
+
+def changes_after(connection: Connection, *, after: int) -> Sequence[Change]:
+    """Decisions and finished work with a higher event id, in order.
+
+    The day is that of the change, but never before the site's newest plan: earlier plans are history.
+    """
+    e, newest = work_order_events, select(plans.c.site, func.max(plans.c.day).label("day")).group_by(plans.c.site).subquery()
+    at = func.least(e.c.at, e.c.recorded_at)
+    query = (
+        select(e.c.event_id, work_orders.c.site, at, work_orders.c.opened_on, newest.c.day, e.c.request_id)
+        .join(work_orders, work_orders.c.order_id == e.c.order_id)
+        .outerjoin(newest, newest.c.site == work_orders.c.site)
+        .where(_BY_PEOPLE, e.c.event_id > after)
+        .order_by(e.c.event_id)
+    )
+    return [
+        Change(event_id, site, max(when.date(), opened_on, planned or opened_on), request_id or f"event-{event_id}")
+        for event_id, site, when, opened_on, planned, request_id in connection.execute(query)
+    ]
+
+
+def _newest(site: str) -> Select[tuple[date | None]]:
+    return select(func.max(plans.c.day)).where(plans.c.site == site)
+
+
+def _assignments(connection: Connection, *, site: str, day: date | None) -> pd.DataFrame:
+    return read_frame(
+        connection,
+        select(assignments)
+        .where(assignments.c.site == site, assignments.c.day == day)
+        .order_by(assignments.c.start_at, assignments.c.order_id),
+    )
