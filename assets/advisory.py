@@ -13,23 +13,24 @@ from assets.prognosis import failure_predictions
 from assets.recording import OWNERS, report
 from assets.reporting.publish import publish
 from assets.reporting.reports import KINDS
-from ml.planning import plan
+from ml.planning import Plan, plan
 from ml.plant import Site
 from ml.policy import follow_up, initial_state, propose
+from ml.workload import standing
 from resources.lake import LakeResource
 from resources.ledger.findings import incidents_on, predictions_on
 from resources.ledger.intake import mark_assessed, mark_processed
 from resources.ledger.ledger import LedgerResource
-from resources.ledger.work import (
+from resources.ledger.opening import open_or_join
+from resources.ledger.plans import (
     assignments_of_plan,
-    last_decision_on,
-    open_or_join,
-    orders_awaiting,
+    assignments_on,
+    last_change_on,
+    newest_plan,
     orders_to_plan,
-    remind,
     replace_plan,
-    resume_deferred,
 )
+from resources.ledger.work import lock_site, orders_awaiting, remind, resume_deferred
 from resources.plant import PlantResource
 from resources.reports import ReportsResource
 
@@ -60,16 +61,17 @@ def work_orders(context: dg.AssetExecutionContext, lake: LakeResource, ledger: L
             proposals = propose(
                 incidents_on(connection, **where), predictions_on(connection, **where), site=site, as_of=pd.Timestamp(as_of)
             )
-            orders = {open_or_join(connection, p, **where, state=initial_state(p, site.policy.approval), as_of=as_of) for p in proposals}
+            policy = site.policy.approval
+            orders = {open_or_join(connection, p, **where, state=initial_state(p, policy), as_of=as_of, policy=policy) for p in proposals}
             resume_deferred(connection, site=site.site, until=as_of)
             reminders = 0
             for order_id, since in orders_awaiting(connection, site=site.site):
-                if (what := follow_up(since, as_of, policy=site.policy.approval)) is not None:
+                if (what := follow_up(since, as_of, policy=policy)) is not None:
                     words = {
                         "remind": "reminder: this order waits for a decision",
                         "escalate": "escalation: this order still waits for a decision",
                     }
-                    reminders += remind(connection, order_id, at=as_of, what=words[what])
+                    reminders += remind(connection, order_id, since=since, at=as_of, what=words[what])
             mark_assessed(connection, **where)
         report(context, site_day, rows=len(orders - {None}), proposals=len(proposals), reminders=reminders)
 
@@ -88,32 +90,14 @@ def maintenance_schedule(context: dg.AssetExecutionContext, lake: LakeResource, 
 
     All required skills, shifts in the site's time zone, holidays, absences, parts in stock, deadlines from the predicted
     failure, stable against the plan before. Urgent work outside every shift becomes an overtime call-out; what cannot be planned
-    carries the reason. Only approved orders are planned. Consumers: technicians, `maintenance_reports`.
+    carries the reason. Only approved orders are planned. Work whose slot has begun keeps it until people complete, cancel or defer it.
+    The newest plan is the one in force: after an earlier day it is made anew. Consumers: technicians, `maintenance_reports`.
     """
+    last: dict[str, SiteDay] = {}
     for site_day in site_days_of(context):
         site = plant.site(site_day.site)
-        with ledger.begin() as connection:
-            decided = last_decision_on(connection, site=site.site, start=site_day.start, end=site_day.end)
-            start = max(_read_until(lake, site, site_day), decided or site_day.start)
-            orders = orders_to_plan(connection, site=site.site, before=site_day.end)
-            previous = assignments_of_plan(connection, site=site.site, before=site_day.day)
-        planned = plan(_for_planning(orders, site), site=site, start=pd.Timestamp(start), previous=previous, seed=site.policy.training.seed)
-        with ledger.begin() as connection:
-            replace_plan(
-                connection,
-                {
-                    "start_at": start,
-                    "n_orders": planned.n_orders,
-                    "n_planned": len(planned.assignments),
-                    "status": planned.status,
-                    "objective": planned.objective,
-                    "gap": planned.gap,
-                },
-                site=site.site,
-                day=site_day.day,
-                assigned=planned.assignments,
-                unplanned=planned.unplanned,
-            )
+        planned = _plan(site_day, site=site, lake=lake, ledger=ledger)
+        last[site.site] = site_day
         report(
             context,
             site_day,
@@ -123,6 +107,12 @@ def maintenance_schedule(context: dg.AssetExecutionContext, lake: LakeResource, 
             overtime=int(planned.assignments["is_overtime"].sum()),
             optimality_gap=planned.gap,
         )
+    for site_day in last.values():
+        with ledger.begin() as connection:
+            newest = newest_plan(connection, site=site_day.site)
+        if newest is not None and newest > site_day.day:
+            _plan(SiteDay(newest, site_day.site), site=plant.site(site_day.site), lake=lake, ledger=ledger)
+            context.log.info("The newest plan of %s, of %s, was made anew.", site_day.site, newest)
 
 
 @dg.asset(
@@ -160,6 +150,36 @@ def maintenance_reports(
         with ledger.begin() as connection:
             mark_processed(connection, **site_day.where)
         report(context, site_day, rows=len(written), figures=written)
+
+
+def _plan(site_day: SiteDay, *, site: Site, lake: LakeResource, ledger: LedgerResource) -> Plan:
+    """Plan the site-day and store the plan, in the site's turn: nobody decides on an order between its reading and its writing."""
+    read_until = _read_until(lake, site, site_day)
+    with ledger.begin() as connection:
+        lock_site(connection, site.site)
+        changed = last_change_on(connection, site=site.site, start=site_day.start, end=site_day.end)
+        start = pd.Timestamp(max(read_until, changed or site_day.start))
+        orders = orders_to_plan(connection, site=site.site, before=site_day.end)
+        previous, begun = standing(
+            assignments_of_plan(connection, site=site.site, before=site_day.day),
+            own=assignments_on(connection, **site_day.where),
+            order_ids=list(orders["order_id"]),
+            start=start,
+        )
+        planned = plan(_for_planning(orders, site), site=site, start=start, previous=previous, locked=begun, seed=site.policy.training.seed)
+        replace_plan(
+            connection,
+            {
+                "start_at": start.to_pydatetime(),
+                "status": planned.status,
+                "objective": planned.objective,
+                "gap": planned.gap,
+            },
+            **site_day.where,
+            assigned=planned.assignments,
+            unplanned=planned.unplanned,
+        )
+    return planned
 
 
 def _read_until(lake: LakeResource, site: Site, site_day: SiteDay) -> datetime:

@@ -166,7 +166,7 @@ def compare(
     figures["days_that_the_champion_has_learned_from"] = n_seen
     on_days += f"; the champion has learned from {n_seen} of the {len(split.observed)}" if n_seen else ""
     refused_for = objections(challenger, standing)
-    why = "; ".join(refused_for) or f"finds as much as champion {champion} with no more false alarms than chance allows"
+    why = "; ".join(refused_for) or f"finds no less than champion {champion} and raises no more false alarms than chance allows"
     return compared(standing, refused_for=refused_for, why=f"{why} ({on_days})")
 
 

@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote, quote_plus
+
+from sqlalchemy.engine import make_url
 
 from cli.environment import prepared, variables_of
 from cli.errors import CommandError
@@ -97,11 +100,40 @@ def initialise(*, home: Path, plant: Path) -> None:
     a schema of an earlier version. Repeating it changes nothing. Raises CommandError.
     """
     with prepared(home=home, plant=plant) as environment:
-        steps = (["dagster", "instance", "migrate"], ["mlflow", "db", "upgrade", database_url(environment.server_url, "mlflow")])
-        for step in steps:
-            done = subprocess.run(program(step), cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        address, password = without_password(database_url(environment.server_url, "mlflow"))
+        secret = {"PGPASSWORD": password} if password is not None else {}
+        steps: tuple[tuple[list[str], dict[str, str]], ...] = (
+            (["dagster", "instance", "migrate"], {}),
+            (["mlflow", "db", "upgrade", address], secret),
+        )
+        for step, more in steps:
+            done = subprocess.run(
+                program(step),
+                cwd=CHECKOUT,
+                env={**os.environ, **more},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
             if done.returncode:
-                raise CommandError(f"`{' '.join(step[:3])}` failed:\n{done.stdout}")
+                raise CommandError(f"`{' '.join(step[:3])}` failed:\n{_hidden(done.stdout, password)}")
+
+
+def without_password(url: str) -> tuple[str, str | None]:
+    """The URL for a list of arguments, which every user of the computer can read, and the password that it had."""
+    named = make_url(url)
+    in_query = named.query.get("password")
+    password = named.password if named.password is not None else in_query if isinstance(in_query, str) else None
+    bare = named.difference_update_query(["password"])._replace(password=None)
+    return bare.render_as_string(hide_password=False), password
+
+
+def _hidden(output: str, password: str | None) -> str:
+    """What a program said, without the password, as it is or as it stands in a URL."""
+    for secret in {password, quote(password, safe=""), quote_plus(password)} if password else ():
+        output = output.replace(secret, "***")
+    return output
 
 
 def check_service(service: Service, *, home: Home, plant: Path, at: Address) -> None:

@@ -1,30 +1,29 @@
 """What a headless run ended in: figures queried from ledger and lake, and held against the truth where it is known."""
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, func, select
 
 from cli.environment import Environment
 from ml.evaluation import Evaluation, match_incidents
 from resources.lake import LakeResource
 from resources.ledger.findings import latest_assessments
+from resources.ledger.intake import days_with_readings
 from resources.ledger.rows import read_frame
 from resources.ledger.tables import assignments, drops, plans, predictions, quarantine_counts, unplanned_orders, work_orders
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Figures of the whole ledger; tables have one row per group."""
+    """Figures of the whole ledger; tables have one row per group, `forecasts` the latest per machine and failure mode."""
 
     intake: dict[str, int]
     refused: pd.DataFrame
     incidents: pd.DataFrame
-    n_predictions: int
-    n_predictions_30d: int
+    forecasts: pd.DataFrame
     orders: pd.DataFrame
     n_scheduled: int
     n_unplanned: int
@@ -60,28 +59,39 @@ class Outcome:
                 .order_by(quarantine_counts.c.reason),
             ),
             incidents=found,
-            n_predictions=connection.scalars(select(func.count()).select_from(predictions)).one(),
-            n_predictions_30d=connection.scalars(
-                select(func.count()).select_from(predictions).where(predictions.c.probability_30d >= 0.5)
-            ).one(),
+            forecasts=read_frame(connection, _latest_predictions()),
             orders=read_frame(
                 connection, select(work_orders.c.state, func.count().label("n")).group_by(work_orders.c.state).order_by(work_orders.c.state)
             ),
             n_scheduled=current["assignments"],
             n_unplanned=current["unplanned_orders"],
-            evaluation=None if truth is None else _evaluate(found, truth, environment=environment, lake=lake),
+            evaluation=None if truth is None else _evaluate(connection, found, truth, environment=environment, lake=lake),
         )
 
 
-def _evaluate(found: pd.DataFrame, truth: pd.DataFrame, *, environment: Environment, lake: LakeResource) -> Evaluation:
-    """Incidents that were not suspected to be false, against the injected faults, over the machine-days that were scored."""
-    machine_days = 0.0
-    onset = truth["onset_at"].min().date() - timedelta(days=30)
-    last = max(truth["repaired_at"].max().date(), truth["onset_at"].max().date()) + timedelta(days=30)
+def _latest_predictions() -> Select[tuple[float]]:
+    p = predictions
+    which = (p.c.site, p.c.machine_id, p.c.failure_mode)
+    return select(p.c.probability_30d).distinct(*which).order_by(*which, p.c.day.desc())
+
+
+def _evaluate(
+    connection: Connection, found: pd.DataFrame, truth: pd.DataFrame, *, environment: Environment, lake: LakeResource
+) -> Evaluation:
+    """Incidents that were not suspected to be false, against the injected faults, over the windows that were scored.
+
+    An incident is there once its alarm stands: the on-delay after its onset. All days with scores count, for both.
+    """
+    machine_days, on_delay = 0.0, {}
     for site in environment.sites:
-        scores = lake.read_days("anomaly_scores", site=site.site, start=onset, end=last, columns=["state"])
-        machine_days += len(scores) * site.window_minutes / 1440
-    return match_incidents(found[found["verdict"] != "false_positive_suspected"], truth, observed_machine_days=machine_days)
+        on_delay[site.site] = pd.Timedelta(minutes=site.policy.detection.on_delay_windows * site.window_minutes)
+        for day in days_with_readings(connection, site=site.site):
+            states = lake.read("anomaly_scores", site=site.site, day=day, columns=["state"])
+            if states is not None:
+                machine_days += int((states["state"] == "scored").sum()) * site.window_minutes / 1440
+    raised = found[(found["verdict"] != "false_positive_suspected") & found["site"].isin(list(on_delay))]
+    stood_at = raised["onset_at"] + pd.to_timedelta(raised["site"].map(on_delay))
+    return match_incidents(raised.assign(onset_at=stood_at), truth, observed_machine_days=machine_days)
 
 
 def show(outcome: Outcome, *, environment: Environment, seconds: dict[str, float], console: Console) -> None:
@@ -100,9 +110,9 @@ def show(outcome: Outcome, *, environment: Environment, seconds: dict[str, float
     table.add_row("incidents", f"{len(outcome.incidents)}: {words}")
     if outcome.evaluation is not None:
         _add_evaluation(table, outcome.evaluation)
-    table.add_row(
-        "failure predictions", f"{outcome.n_predictions:,}, of which {outcome.n_predictions_30d:,} see a failure within 30 days as likely"
-    )
+    likely = int((outcome.forecasts["probability_30d"] >= 0.5).sum())
+    # each day asks anew about a machine's failure mode: what counts is its latest answer
+    table.add_row("failure predictions", f"{len(outcome.forecasts):,} machines' modes, {likely:,} likely within 30 days")
     table.add_row(
         "work orders", ", ".join(f"{int(r['n'])} {r['state'].replace('_', ' ')}" for r in outcome.orders.to_dict("records")) or "none"
     )
@@ -120,13 +130,12 @@ def _add_evaluation(table: Table, evaluation: Evaluation) -> None:
         if not fault["is_found"]:
             said = "not found"
         elif pd.isna(fault["lead_time_h"]):
-            after_h = (fault["detected_at"] - fault["onset_at"]).total_seconds() / 3600
-            said = f"found {after_h / 24:.1f} days after its onset (an instrument fault: the machine goes on)"
+            said = f"{fault['delay_h'] / 24:.1f} days after onset"
         else:
-            said = f"found {fault['lead_time_h'] / 24:.1f} days before failure"
-        table.add_row("", f"{fault['machine_id']}: {fault['kind'].replace('_', ' ')}, {said}")
+            said = f"{fault['lead_time_h'] / 24:.1f} days before failure"
+        table.add_row("", f"{fault['machine_id']} {fault['kind'].replace('_', ' ')}: {said}")
     table.add_row(
         "false alarms",
-        f"{evaluation.false_alarms_per_machine_month:.2f} per machine-month "
-        f"({len(evaluation.false_alarms)} in {evaluation.machine_months:.1f} machine-months scored)",
+        f"{len(evaluation.false_alarms)} in {evaluation.machine_months:.1f} machine-months: "
+        f"{evaluation.false_alarms_per_machine_month:.2f} a month",
     )

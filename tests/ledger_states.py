@@ -7,12 +7,13 @@ from datetime import UTC, date, datetime, time, timedelta
 import pandas as pd
 from sqlalchemy import insert
 
+from ml.plant import ApprovalPolicy
 from ml.policy import OrderProposal
 from resources.ledger.intake import Segment, mark_assessed, mark_merged, mark_processed, record_drop
 from resources.ledger.learning import record_promotion, record_version
 from resources.ledger.ledger import LedgerResource
+from resources.ledger.opening import open_or_join
 from resources.ledger.tables import incidents
-from resources.ledger.work import open_or_join
 
 
 def deliver(ledger: LedgerResource, site: str, days: Iterable[date], *, name: str = "a.csv", is_processed: bool = False) -> str:
@@ -106,6 +107,7 @@ def waiting_order(ledger: LedgerResource, site: str, *, machine: str = "P1", on:
     )
     with ledger.begin() as connection:
         connection.execute(insert(incidents).values(incident_id=f"{machine}@i", site=site, machine_id=machine, onset_at=noon))
-        order_id = open_or_join(connection, wanted, site=site, day=on, state=("awaiting_decision", "needs a decision"), as_of=noon)
+        waits = ("awaiting_decision", "needs a decision")
+        order_id = open_or_join(connection, wanted, site=site, day=on, state=waits, as_of=noon, policy=ApprovalPolicy())
     assert order_id
     return order_id

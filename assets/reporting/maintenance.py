@@ -7,10 +7,7 @@ from assets.reporting import queries
 from assets.reporting.report import NOTHING, Figure, Section, charts, table, tables
 from assets.reporting.scope import Scope
 from ml.plant import FAILURE_MODE_NAMES
-
-STATES = ("proposed", "awaiting_decision", "approved", "scheduled", "in_progress", "deferred", "completed", "rejected", "cancelled")
-OPEN_STATES = STATES[:6]
-PRIORITIES = ("urgent", "high", "medium", "low")
+from ml.policy import OPEN_STATES, PRIORITIES, STATES
 
 
 def sections(scope: Scope) -> tuple[Section, ...]:
@@ -90,11 +87,14 @@ def _schedule(scope: Scope) -> Section:
         Figure("Hours planned", float(planned["hours"].sum()), "h"),
         Figure("In overtime", int(planned["is_overtime"].sum())),
         Figure("Later than due", int(planned["is_late"].sum())),
+        Figure(
+            "Begun, not reported", int(planned["has_begun"].sum()), note="keeps its slot until somebody completes, cancels or defers it"
+        ),
         Figure("Without a place", len(left_out)),
     )
     headings = {
         "technician": "technician", "start_at": "start", "end_at": "end", "order_id": "order", "title": "title", "priority": "priority",
-        "due_at": "due", "is_overtime": "overtime", "is_late": "late",
+        "due_at": "due", "is_overtime": "overtime", "is_late": "late", "has_begun": "begun",
     }  # fmt: skip
     reasons = {
         "order_id": "order",
@@ -141,7 +141,7 @@ def _moves(scope: Scope) -> Section:
     moves = queries.decisions_in(scope.connection, **scope.range)
     if moves.empty:
         return Section("Decisions and changes", NOTHING)
-    is_reminder = moves["from_state"] == moves["to_state"]
-    moves = moves.assign(state=moves["to_state"].where(~is_reminder, "reminded"), from_state=moves["from_state"].str.replace("_", " "))
+    is_note = moves["from_state"] == moves["to_state"]
+    moves = moves.assign(state=moves["to_state"].where(~is_note, "noted"), from_state=moves["from_state"].str.replace("_", " "))
     headings = {"at": "when", "order_id": "order", "from_state": "from", "state": "state", "who": "who", "why": "why"}
     return Section("Decisions and changes", tables=(table("Every change of state, from the audit log", moves, scope.columns(headings)),))

@@ -156,7 +156,7 @@ def orders_at(connection: Connection, *, site: str | None, start: date, end: dat
         select(e.c.order_id, e.c.to_state.label("state"), e.c.at.label("state_since"))
         .where(e.c.at <= after(end), moved)
         .distinct(e.c.order_id)
-        .order_by(e.c.order_id, e.c.at.desc(), e.c.event_id.desc())
+        .order_by(e.c.order_id, e.c.event_id.desc())  # work is told of after it was done: what was recorded last holds
         .subquery()
     )
     columns = [c for c in work_orders.columns if c.name != "state"]
@@ -183,11 +183,15 @@ def decisions_in(connection: Connection, *, site: str | None, start: date, end: 
 
 
 def schedule(connection: Connection, *, site: str | None, end: date) -> pd.DataFrame:
-    """Assignments of each site's newest plan up to `end`, with the order's machine, priority, title and due date."""
+    """Assignments of each site's newest plan up to `end`, with the order's machine, priority, title and due date.
+
+    `has_begun`: its slot began before the plan did, and nobody had reported the work.
+    """
     a, o = assignments, work_orders
     query = (
-        select(a, o.c.machine_id, o.c.priority, o.c.title, o.c.due_at)
+        select(a, o.c.machine_id, o.c.priority, o.c.title, o.c.due_at, (a.c.start_at < plans.c.start_at).label("has_begun"))
         .join(o, o.c.order_id == a.c.order_id)
+        .join(plans, and_(plans.c.site == a.c.site, plans.c.day == a.c.day))
         .where(_is_newest_plan(a.c.site, a.c.day, end=end))
         .order_by(a.c.start_at, a.c.order_id)
     )

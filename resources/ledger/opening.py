@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from ml.plant import ApprovalPolicy
 from ml.policy import OPEN_STATES, TERMINAL_STATES, UNDECIDED, ClosedOrder, OrderProposal, why_again
-from resources.ledger.tables import incident_assessments, work_order_events, work_order_incidents, work_orders
+from resources.ledger.tables import incident_assessments, incidents, work_order_events, work_order_incidents, work_orders
 from resources.ledger.work import POLICY, audit, lock_site, move, order_row
 
 AGAIN, BESIDE = "again after ", "beside "  # how an order's first audit row begins where another one went before
@@ -124,19 +124,33 @@ def _went_before(
     connection: Connection, proposal: OrderProposal, *, closed: list[dict[str, Any]], unlinked: Collection[str], policy: ApprovalPolicy
 ) -> str | None:
     """Which order went before a new one, and what is new since; None where there is neither."""
+    others = _linked_open(connection, proposal)
     if closed:
         last = closed[-1]
         before = ClosedOrder(last["order_id"], last["failure_mode"], last["state"], last["probability_30d"])
-        return why_again(proposal, closed=before, new_incidents=unlinked, policy=policy)
-    for order in _linked_open(connection, proposal):
+        since = _began_since(connection, proposal, others=others, closed_at=last["closed_at"])
+        return why_again(proposal, closed=before, new_incidents=[*unlinked, *since], policy=policy)
+    for order in others:
         words = str(order["state"]).replace("_", " ")
         return f"{BESIDE}{order['order_id']}, which is {words}: failure mode {order['failure_mode']} became {proposal.failure_mode}"
     return None
 
 
-def _open(
-    connection: Connection, proposal: OrderProposal, *, site: str, day: date, as_of: datetime, origin: str | None
-) -> str:
+def _began_since(connection: Connection, proposal: OrderProposal, *, others: list[dict[str, Any]], closed_at: datetime) -> list[str]:
+    """Incidents of open orders of another mode that had not begun when the last order of this mode was closed."""
+    query = (
+        select(incidents.c.incident_id)
+        .join(work_order_incidents, work_order_incidents.c.incident_id == incidents.c.incident_id)
+        .where(
+            incidents.c.incident_id.in_(proposal.incident_ids),
+            incidents.c.onset_at >= closed_at,
+            work_order_incidents.c.order_id.in_([order["order_id"] for order in others]),
+        )
+    )
+    return list(connection.scalars(query))
+
+
+def _open(connection: Connection, proposal: OrderProposal, *, site: str, day: date, as_of: datetime, origin: str | None) -> str:
     base = f"WO-{proposal.machine_id}-{proposal.failure_mode}-{day:%Y%m%d}"
     same = work_orders.c.order_id.startswith(base, autoescape=True)
     taken = set(connection.scalars(select(work_orders.c.order_id).where(same)))
@@ -197,7 +211,5 @@ def _figures(proposal: OrderProposal, *, day: date, origin: str | None) -> dict[
 
 
 def _unlinked(connection: Connection, incident_ids: Collection[str]) -> list[str]:
-    linked = set(
-        connection.scalars(select(work_order_incidents.c.incident_id).where(work_order_incidents.c.incident_id.in_(incident_ids)))
-    )
+    linked = set(connection.scalars(select(work_order_incidents.c.incident_id).where(work_order_incidents.c.incident_id.in_(incident_ids))))
     return [incident_id for incident_id in incident_ids if incident_id not in linked]

@@ -79,7 +79,7 @@ def replace_plan(
         .where(work_orders.c.site == site, work_orders.c.state.in_(SCHEDULABLE))
         .order_by(work_orders.c.order_id)
     )
-    states: dict[str, str] = {order_id: state for order_id, state in connection.execute(plannable.with_for_update())}
+    states: dict[str, str] = {row.order_id: row.state for row in connection.execute(plannable.with_for_update())}
     rows = {
         table: [row for row in records(frame) if row["order_id"] in states]
         for table, frame in ((assignments, assigned), (unplanned_orders, unplanned))
@@ -132,7 +132,7 @@ def changes_after(connection: Connection, *, after: int) -> Sequence[Change]:
     ]
 
 
-def _newest(site: str) -> Select[tuple[date | None]]:
+def _newest(site: str) -> Select[Any]:
     return select(func.max(plans.c.day)).where(plans.c.site == site)
 
 

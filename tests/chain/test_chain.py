@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -11,8 +12,13 @@ import numpy as np
 import pandas as pd
 from sqlalchemy import func, select
 
+from assets.advisory import _plan
 from assets.partitions import SiteDay, range_tags
+from ml.plant import ApprovalPolicy
+from ml.policy import OrderProposal
 from resources.ledger.findings import incidents_on
+from resources.ledger.opening import open_or_join
+from resources.ledger.plans import newest_plan
 from resources.ledger.tables import (
     assignments,
     decisions,
@@ -272,3 +278,70 @@ def test_a_decision_gates_the_schedule(chain: Chain) -> None:
             ).one()
             == 1
         )
+
+
+def plan_of(chain: Chain, day: date) -> list[tuple[object, ...]]:
+    with chain.ledger.begin() as connection:
+        a = assignments
+        query = select(a.c.order_id, a.c.technician_id, a.c.start_at, a.c.end_at, a.c.is_overtime).where(a.c.day == day)
+        return [tuple(row) for row in connection.execute(query.order_by(a.c.order_id))]
+
+
+def newest_day(chain: Chain) -> date:
+    with chain.ledger.begin() as connection:
+        day = newest_plan(connection, site="hamburg")
+    assert day is not None
+    return day
+
+
+def test_work_approved_by_an_earlier_day_is_in_the_plan_in_force(chain: Chain) -> None:
+    newest = newest_day(chain)
+    assert newest > LAST, "a decision was made since"
+    wanted = OrderProposal(
+        machine_id="HH-P101", failure_mode="ELE", priority="urgent", risk_cost=1e5, probability_7d=0.9, probability_30d=0.95,
+        confidence=0.99, is_urgent=True, due_at=pd.Timestamp(LAST, tz="UTC"), title="Repair", actions=("Look",), reason="late data", incident_ids=(),
+        skills=("mechanical",), duration_h=2.0, parts=(),
+    )  # fmt: skip
+    approved = ("approved", "approved by policy")
+    with chain.ledger.begin() as connection:
+        as_of = SiteDay(LAST, "hamburg").end - timedelta(hours=1)
+        order = open_or_join(connection, wanted, site="hamburg", day=LAST, state=approved, as_of=as_of, policy=ApprovalPolicy())
+    chain.launcher.run("plan_site_day", partition_key=SiteDay(LAST, "hamburg").key)
+    with chain.ledger.begin() as connection:
+        assert connection.scalars(select(work_orders.c.state).where(work_orders.c.order_id == order)).one() == "scheduled"
+    assert order in {row[0] for row in plan_of(chain, newest)}
+
+
+def test_planning_the_day_again_moves_nothing_and_what_has_begun_stays_the_next_days(chain: Chain) -> None:
+    newest = newest_day(chain)
+    before = plan_of(chain, newest)
+    assert before
+    chain.launcher.run("plan_site_day", partition_key=SiteDay(newest, "hamburg").key)
+    assert plan_of(chain, newest) == before
+    site = next(s for s in chain.environment.sites if s.site == "hamburg")
+    for n in range(1, 15):
+        _plan(SiteDay(newest + timedelta(days=n), "hamburg"), site=site, lake=chain.lake, ledger=chain.ledger)
+        assert plan_of(chain, newest + timedelta(days=n)) == before
+
+
+def test_planners_at_once_and_a_decision_between_them_leave_a_consistent_plan(chain: Chain) -> None:
+    newest = newest_day(chain)
+    site = next(s for s in chain.environment.sites if s.site == "hamburg")
+    dropped = str(plan_of(chain, newest)[0][0])
+
+    def act(n: int) -> None:
+        if n == 2:
+            with chain.ledger.begin() as connection:
+                decide(connection, Decision(dropped, "cancel", "ada", "not needed", datetime.now(UTC)))
+        else:
+            _plan(SiteDay(newest, "hamburg"), site=site, lake=chain.lake, ledger=chain.ledger)
+
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(act, range(5)))
+    left = {str(row[0]) for row in plan_of(chain, newest)}
+    with chain.ledger.begin() as connection:
+        scheduled = set(connection.scalars(select(work_orders.c.order_id).where(work_orders.c.state == "scheduled")))
+        n_planned = connection.scalars(select(plans.c.n_planned).where(plans.c.day == newest)).one()
+    assert dropped not in left
+    assert left == scheduled
+    assert n_planned == len(left)

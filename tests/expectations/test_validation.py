@@ -272,6 +272,21 @@ def test_merged_readings_are_checked_through_their_profile(added: Sequence[tuple
     assert failed(outcome) == rules
 
 
+def test_a_sensor_that_has_left_the_plant_file_is_a_warning_and_its_readings_are_left_aside() -> None:
+    from ml.features import build_features
+    from ml.quality import assess_sensors
+
+    stored = readings([*CLEAN, ("gone", "2026-03-01T12:00", 1e9), ("gone", "2026-03-01T12:10", 2e9)])
+    outcome = validate_table(readings_profile(stored, site=SITE, day=DAY), suite=readings_profile_suite())
+    assert (failed(outcome), outcome.success) == ({"every_sensor_is_in_the_plant"}, True)
+    without = stored[stored["sensor_id"] != "gone"]
+    pd.testing.assert_frame_equal(build_features(stored, site=SITE, day=DAY), build_features(without, site=SITE, day=DAY))
+    refused = {"gone": 5}
+    pd.testing.assert_frame_equal(
+        assess_sensors(stored, site=SITE, day=DAY, refused=refused), assess_sensors(without, site=SITE, day=DAY, refused={})
+    )
+
+
 def test_a_silent_sensor_is_a_warning_and_a_silent_day_a_failure() -> None:
     one_silent = validate_table(readings_profile(readings(CLEAN[:2]), site=SITE, day=DAY), suite=readings_profile_suite())
     assert (failed(one_silent), one_silent.success) == ({"every_sensor_delivered"}, True)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml.evidence import build_evidence
-from ml.incidents import COLUMNS, Run, find_incidents, merged_runs, movements
+from ml.incidents import COLUMNS, Run, alarms, find_incidents, merged_runs, movements
 from ml.modes import Movement, failure_mode_of, failure_mode_of_incident
 from ml.plant import DetectionPolicy, Machine, Policy, Sensor, Site
 
@@ -56,6 +56,7 @@ def _scores(values: list[float | None], *, machine_id: str = "A", start: pd.Time
             "score": score,
             "n_members_agreeing": np.int32(2),
             "n_sensors_moved": np.int32(1),
+            "top_sensor_id": f"{machine_id}-vibration",
             "moved_sensors": SAID.replace("A-", f"{machine_id}-"),
         }
     )
@@ -145,6 +146,62 @@ def test_an_incident_says_what_it_is() -> None:
     assert (row["top_sensor_id"], row["direction"], row["failure_mode"]) == ("A-vibration", 1, "VIB")
     assert row["ended_at"] == MIDNIGHT + pd.Timedelta(minutes=40)
     assert found.dtypes.astype(str).to_dict() == COLUMNS
+
+
+def _machine_of_many_sensors() -> Site:
+    sensors = tuple(Sensor(sensor_id=f"A-{n:02}", type="temperature", unit="u") for n in range(60))
+    machine = Machine(machine_id="A", machine_class="press", sensors=sensors)
+    return SITE.model_copy(update={"machines": (machine,)})
+
+
+def test_an_incident_that_many_sensors_share_evenly_names_the_one_that_most_often_leads() -> None:
+    scores = _scores([0.1, 0.7, 0.8, 0.9, 0.5, 0.1])
+    scores["moved_sensors"] = "{}"
+    scores["top_sensor_id"] = ["A-09", "A-03", "A-11", "A-11", "A-03", "A-09"]
+    row = find_incidents(scores, site=_machine_of_many_sensors(), day=DAY, known=NOTHING_KNOWN).iloc[0]
+    assert (row["top_sensor_id"], row["direction"], row["moved_sensors"], row["failure_mode"]) == ("A-11", 0, "{}", "PDE")
+
+
+def test_a_detector_of_many_sensors_that_all_move_a_little_gives_incidents_with_every_value() -> None:
+    from ml.detectors.fleet import SiteDetector
+
+    site = _machine_of_many_sensors()
+    rng = np.random.default_rng(4)
+    starts = pd.date_range(MIDNIGHT - pd.Timedelta(days=8), periods=9 * 144, freq="10min", unit="us")
+    shift = np.where(np.arange(len(starts)) >= 8 * 144 + 30, 4.0, 0.0)
+    features = pd.concat(
+        pd.DataFrame(
+            {
+                "machine_id": "A",
+                "window_start": starts,
+                "sensor_id": sensor.sensor_id,
+                "coverage": 1.0,
+                "mean": 50 + shift * rng.choice([-1, 1]) + rng.standard_normal(len(starts)),
+                "std": np.sqrt(rng.chisquare(9, len(starts)) / 9),
+                "slope_per_h": rng.standard_normal(len(starts)),
+                "running_share": 1.0,
+            }
+        )
+        for sensor in site.sensors
+    )
+    healthy = features[features["window_start"] < MIDNIGHT]
+    detector = SiteDetector.fit(healthy, site=site, held_out_from=MIDNIGHT - pd.Timedelta(days=3), seed=7)
+    scores = detector.score(features, site=site, model_version=1)
+    assert (scores.loc[scores["window_start"] >= MIDNIGHT + pd.Timedelta(hours=6), "moved_sensors"] == "{}").mean() > 0.5
+    found = find_incidents(scores, site=site, day=DAY, known=NOTHING_KNOWN)
+    assert len(found) == 1
+    assert found.drop(columns="ended_at").notna().all(axis=None)
+
+
+def test_alarms_are_the_runs_of_each_machine() -> None:
+    both = pd.concat([_scores([0.1, 0.7, 0.7, 0.7, 0.1, 0.1]), _scores([0.7] * 3 + [0.1] * 5 + [0.7] * 3, machine_id="B")])
+    times = [
+        (m, MIDNIGHT + pd.Timedelta(minutes=10 * a), MIDNIGHT + pd.Timedelta(minutes=10 * b))
+        for m, a, b in (("A", 1, 3), ("B", 0, 2), ("B", 8, 10))
+    ]
+    found = alarms(both, site=SITE)
+    assert list(found.itertuples(index=False, name=None)) == times
+    assert alarms(both.iloc[:0], site=SITE).dtypes.equals(found.dtypes)
 
 
 def test_only_incidents_with_an_anomalous_window_on_the_day_are_returned() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ml.planning import Plan, plan
 from ml.plant import Machine, Part, PlanningPolicy, Policy, Sensor, Shift, Site, Technician
 from ml.rosters import working_intervals
+from ml.workload import standing
 
 MONDAY = pd.Timestamp("2026-11-02T05:00Z")  # 06:00 in Berlin
 EARLY, LATE = Shift(start=time(6), end=time(14)), Shift(start=time(14), end=time(22))
@@ -301,6 +302,82 @@ def test_work_in_progress_keeps_its_place_and_its_technician_and_machine_are_tak
     assert found.n_orders == 3
     with pytest.raises(ValueError, match="locked orders without a previous assignment: o1"):
         plan(work, site=a_site(a_technician()), start=MONDAY, seed=1, previous=stood, locked=["o1"])
+
+
+def replanned(found: Plan, work: pd.DataFrame, *, site: Site, start: pd.Timestamp, own: Plan | None = None) -> Plan:
+    """The next plan after `found`; `own` is what the next plan's day has already."""
+    stood, begun = standing(found.assignments, own=None if own is None else own.assignments, order_ids=list(work["order_id"]), start=start)
+    return plan(work, site=site, start=start, seed=1, previous=stood, locked=begun)
+
+
+@settings(max_examples=15, deadline=None)
+@given(problems(), st.integers(1, 30))
+def test_work_that_has_begun_never_moves_and_a_day_planned_again_is_the_same(problem: tuple[Site, pd.DataFrame, pd.Timestamp], hours: int):
+    site, work, start = problem
+    now = plan(work, site=site, start=start, seed=1)
+    for n in range(1, 5):
+        at = start + n * hours * HOUR
+        following = replanned(now, work, site=site, start=at)
+        again = replanned(now, work, site=site, start=at, own=following)
+        assert again.assignments.equals(following.assignments)
+        assert again.unplanned.equals(following.unplanned)
+        assert (again.objective, again.gap, again.status) == (following.objective, following.gap, following.status)
+        begun = now.assignments[now.assignments["start_at"] < at].reset_index(drop=True)
+        kept = following.assignments[following.assignments["order_id"].isin(begun["order_id"])].reset_index(drop=True)
+        assert kept.equals(begun)
+        now = following
+
+
+def test_over_consecutive_days_every_order_has_one_start():
+    site = a_site(a_technician("ann"), a_technician("bob", shifts=(LATE,)))
+    work = orders(*({"duration_h": 1.0 + i % 7, "risk_cost": 100.0 * i} for i in range(20)))
+    now = plan(work, site=site, start=MONDAY, seed=1)
+    first = planned(now)
+    assert len(first) == 20
+    assert max(start for _, start in first.values()) > MONDAY + 72 * HOUR
+    for day in range(1, 8):
+        now = replanned(now, work, site=site, start=MONDAY + pd.Timedelta(days=day))
+        assert planned(now) == first
+    assert len(replanned(now, work.iloc[1:], site=site, start=MONDAY + pd.Timedelta(days=9)).assignments) == 19, "what is done is gone"
+
+
+def test_a_call_out_stays_while_the_clock_runs_and_remains_one_once_begun():
+    start = pd.Timestamp("2026-12-24T18:00Z")
+    work = orders({"priority": "urgent", "is_urgent": True, "due_at": start + 8 * HOUR})
+    site = a_site(a_technician("ann"), a_technician("bob"))
+    first = plan(work, site=site, start=start, seed=1)
+    assert planned(first) == {"o0": ("ann", start + 4 * HOUR)}
+    own = None
+    for minutes in range(0, 12 * 60, 50):
+        own = replanned(first, work, site=site, start=start + pd.Timedelta(minutes=minutes), own=own)
+        assert own.assignments.equals(first.assignments), minutes
+
+
+def test_a_call_out_is_brought_forward_when_somebody_can_come_sooner():
+    start = pd.Timestamp("2026-12-24T18:00Z")
+    work = orders({"priority": "urgent", "is_urgent": True, "due_at": start + 8 * HOUR})
+    called = pd.DataFrame({
+        "order_id": ["o0"], "technician_id": ["ann"], "start_at": [start + 6 * HOUR], "end_at": [start + 8 * HOUR], "is_overtime": [True],
+    })  # fmt: skip
+    found = plan(work, site=a_site(a_technician()), start=start, seed=1, previous=called)
+    assert planned(found) == {"o0": ("ann", start + 4 * HOUR)}
+    away = a_technician("ann", absent_on=(date(2026, 12, 24), date(2026, 12, 25)))
+    found = plan(work, site=a_site(away, a_technician("bob")), start=start + 3 * HOUR, seed=1, previous=called)
+    assert planned(found) == {"o0": ("bob", start + 7 * HOUR)}, "who has fallen ill is not on the way"
+
+
+def test_the_days_own_plan_is_the_later_word_on_what_has_begun():
+    def table(*rows: tuple[str, int]) -> pd.DataFrame:
+        frame = pd.DataFrame([{"order_id": o, "technician_id": "ann", "start_at": MONDAY + h * HOUR} for o, h in rows])
+        return frame.assign(end_at=frame["start_at"] + HOUR, is_overtime=False)
+
+    earlier, own = table(("moved", 1), ("begun", 0), ("ahead", 9)), table(("moved", 5), ("begun", 0), ("ahead", 8), ("closed", 1))
+    known = ["moved", "begun", "ahead"]
+    stood, begun = standing(earlier, own=own, order_ids=known, start=MONDAY + 3 * HOUR)
+    assert begun == ["begun"]
+    assert dict(zip(stood["order_id"], stood["start_at"], strict=True))["ahead"] == MONDAY + 9 * HOUR
+    assert standing(earlier, own=None, order_ids=known, start=MONDAY + 3 * HOUR)[1] == ["begun", "moved"]
+    assert standing(earlier, own=own, order_ids=known, start=MONDAY + 6 * HOUR)[1] == ["begun", "moved"]
 
 
 def test_the_tables_have_their_types_also_when_empty():

@@ -12,6 +12,8 @@ from ml.policy import (
     SCHEDULABLE,
     STATES,
     TERMINAL_STATES,
+    UNDECIDED,
+    ClosedOrder,
     IllegalMove,
     OrderProposal,
     check_move,
@@ -23,6 +25,7 @@ from ml.policy import (
     probability_within,
     propose,
     risk,
+    why_again,
 )
 
 AS_OF = pd.Timestamp("2026-03-11T00:00Z")
@@ -100,6 +103,7 @@ def test_the_sets_of_states():
     assert {"completed", "rejected", "cancelled"} == TERMINAL_STATES
     assert set(MOVES) - {"completed", "rejected", "cancelled"} == OPEN_STATES
     assert {"approved", "scheduled"} == SCHEDULABLE
+    assert {"proposed", "awaiting_decision"} == UNDECIDED
 
 
 def test_risk_is_probability_times_criticality_times_outage_times_cost():
@@ -216,6 +220,30 @@ def test_automatic_approval_needs_both_urgency_and_confidence(p7: float, confide
 @pytest.mark.parametrize(("hours", "expected"), [(0, None), (23.9, None), (24, "remind"), (71.9, "remind"), (72, "escalate")])
 def test_an_unanswered_order_is_reminded_then_escalated(hours: float, expected: str | None):
     assert follow_up(AS_OF, AS_OF + pd.Timedelta(hours=hours), policy=ApprovalPolicy()) == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "mode", "before", "now", "new", "expected"),
+    [
+        ("rejected", "VIB", 0.4, 0.59, (), None),
+        ("rejected", "VIB", 0.4, 0.6, (), "probability 40% -> 60%"),
+        ("completed", "VIB", 0.4, 0.85, (), "probability 40% -> 85%"),
+        ("completed", "VIB", 0.9, 0.9, (), None),
+        ("cancelled", "VIB", None, 0.2, (), "probability 0% -> 20%"),
+        ("rejected", "VIB", 0.4, None, ("i",), "1 new incident"),
+        ("completed", "VIB", 0.2, 0.8, ("i", "j"), "2 new incidents, probability 20% -> 80%"),
+        ("completed", "PDE", 0.4, 0.4, (), "failure mode PDE became VIB"),
+        ("rejected", "PDE", 0.4, 0.4, (), None),
+    ],
+)
+def test_closed_work_comes_back_only_for_something_new(
+    state: str, mode: str, before: float | None, now: float | None, new: tuple[str, ...], expected: str | None
+):
+    order = only(
+        propose(incidents(("i", "p1", "VIB", "credible", 0.9)), predictions(("p1", "VIB", 0.0, now, None)), site=a_site(), as_of=AS_OF)
+    )
+    got = why_again(order, closed=ClosedOrder("WO-1", mode, state, before), new_incidents=new, policy=ApprovalPolicy())
+    assert got == (expected and f"again after WO-1 was {state}: {expected}")
 
 
 def test_a_missing_column_is_named():

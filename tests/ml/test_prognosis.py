@@ -231,6 +231,25 @@ def test_only_the_named_sensors_are_looked_at_and_a_calm_machine_has_no_leader()
     assert (found.probability_30d, found.ttf_p50_days, found.leading_sensor_id, found.limit_value) == (0.0, None, None, None)
 
 
+def test_the_history_is_as_long_as_asked_for():
+    """Fell for eight days, stands since: over ten days a fall, over one none."""
+    history = series(lambda d: 20 - 3 * np.minimum(d + 2, 0), noise=0.1)
+    sensor = a_sensor(trip=Band(low=12))
+
+    def drop_in_30_days(days: int) -> float:
+        path = forecast(history, sensor=sensor, as_of=AS_OF, seed=1, method="linear", history_days=days).trajectory["p50"]
+        return float(path.iloc[0] - path.iloc[-1])
+
+    assert drop_in_30_days(2) == pytest.approx(0, abs=3)
+    assert drop_in_30_days(10) > 30
+    machine = Machine(machine_id="m", machine_class="pump", sensors=(sensor,))
+    few = predict_machine({"s": history}, machine=machine, as_of=AS_OF, seed=1, budget_s=60, history_days=2)
+    assert few.probability_30d == pytest.approx(0, abs=0.05)
+    gappy = history[history["timestamp"] < AS_OF - pd.Timedelta(days=3)]
+    none = predict_machine({"s": gappy}, machine=machine, as_of=AS_OF, seed=1, budget_s=60, history_days=3)
+    assert "0 hourly points within 3 days" in none.note
+
+
 def test_a_used_up_budget_gives_robust_lines_and_says_so():
     found = prognosis(budget_s=0.0)
     assert (found.n_fallback, found.method) == (1, "linear")

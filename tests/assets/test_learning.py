@@ -1,0 +1,235 @@
+"""Training around the detector: which days, what is healthy, the gate with real detectors, and the order of what is written."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+import pytest
+from sqlalchemy import select
+
+from assets.training import compare, days_to_learn_from, material_of, note_champion, put_to_work, training_of
+from expectations.contracts import MACHINE_FEATURES
+from ml.detectors.fleet import SiteDetector
+from ml.healthy import Split, split_days
+from ml.plant import Site
+from resources.lake import LakeResource
+from resources.ledger.findings import replace_incidents
+from resources.ledger.learning import latest_champion, record_version, version_record
+from resources.ledger.ledger import LedgerResource
+from resources.ledger.tables import incidents, promotions
+from resources.models import ModelsResource, Registered
+from tests.ledger_states import days_from, deliver
+
+FIRST = date(2026, 9, 1)
+N_DAYS = 12
+SITE = Site.model_validate(
+    {
+        "site": "s",
+        "name": "S",
+        "first_day": "2026-08-01",
+        "policy": {"training": {"min_healthy_days": 6, "held_out_share": 0.5}},
+        "machines": [
+            {
+                "machine_id": machine_id,
+                "machine_class": "pump",
+                "sensors": [
+                    {"sensor_id": f"{machine_id}-T", "type": "temperature", "unit": "°C"},
+                    {"sensor_id": f"{machine_id}-F", "type": "flow", "unit": "m3/h"},
+                ],
+            }
+            for machine_id in ("P1", "P2")
+        ],
+    }
+)
+FAULT = (datetime(2026, 9, 4, 6, tzinfo=UTC), datetime(2026, 9, 4, 18, tzinfo=UTC))  # of P1; its temperature rises
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> LakeResource:
+    return LakeResource(root=str(tmp_path / "lake"))
+
+
+def stored_features(lake: LakeResource, *, n_days: int = N_DAYS) -> None:
+    rng = np.random.default_rng(5)
+    for day in days_from(FIRST, n_days):
+        starts = pd.date_range(pd.Timestamp(day, tz="UTC"), periods=144, freq="10min", unit="us")
+        load = np.cos(2 * np.pi * np.arange(144) / 144) + 0.3 * rng.standard_normal(144)
+        parts = []
+        for sensor, level in zip(SITE.sensors, (50.0, 100.0, 50.0, 100.0), strict=True):
+            mean = level + 3 * load + 0.5 * rng.standard_normal(144)
+            if sensor.sensor_id == "P1-T":
+                mean += np.where((starts >= FAULT[0]) & (starts <= FAULT[1]), 40.0, 0.0)
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "machine_id": sensor.sensor_id[:2],
+                        "window_start": starts,
+                        "sensor_id": sensor.sensor_id,
+                        "n_readings": 10,
+                        "coverage": 1.0,
+                        **dict.fromkeys(("mean", "min", "max", "last"), mean),
+                        "std": 0.5 * np.sqrt(rng.chisquare(9, 144) / 9),
+                        "slope_per_h": rng.standard_normal(144),
+                        **dict.fromkeys(("rms", "kurtosis", "crest_factor"), np.nan),
+                        "running_share": 1.0,
+                    }
+                )
+            )
+        table = pd.concat(parts).sort_values(list(MACHINE_FEATURES.key), ignore_index=True).astype({"n_readings": "int32"})
+        lake.write("machine_features", table, site="s", day=day)
+
+
+def note_incident(ledger: LedgerResource, *, verdict: str = "credible", label: str | None = None, machine_id: str = "P1") -> None:
+    onset, last = FAULT
+    found = {
+        "incident_id": f"{machine_id}@{onset:%Y-%m-%dT%H:%M}Z", "machine_id": machine_id, "onset_at": onset, "last_window_at": last,
+        "ended_at": None, "n_windows": 73, "duration_s": 43800.0, "peak_score": 1.0, "mean_score": 1.0, "n_members_agreeing": 4,
+        "n_sensors_moved": 1, "top_sensor_id": f"{machine_id}-T", "direction": 1, "failure_mode": "OHE", "moved_sensors": {},
+        "evidence": {}, "confidence_before": 0.9, "confidence": 0.9, "verdict": verdict, "failed": [], "reasons": [], "model_version": 1,
+    }  # fmt: skip
+    with ledger.begin() as connection:
+        replace_incidents(connection, pd.DataFrame([found]), site="s", day=onset.date())
+        connection.execute(incidents.update().values(label=label))
+
+
+def the_split(*, has_champion: bool) -> Split:
+    return split_days(days_from(FIRST, N_DAYS), held_out_share=0.5, has_champion=has_champion)
+
+
+class KeptModels(ModelsResource):
+    """The registry's part in a training, without MLflow: what was put under which alias, and the bytes of the champion."""
+
+    kept: str = ""
+
+    def load(self, site: str, version: int, *, artifact_sha256: str) -> bytes:
+        return Path(self.kept).read_bytes()
+
+    def promote(self, site: str, version: int, *, description: str) -> None:
+        raise ConnectionError(f"no registry for {site} {version}: {description}")
+
+
+def kept_models(path: Path, detector: SiteDetector) -> KeptModels:
+    path.write_bytes(detector.to_bytes())
+    return KeptModels(tracking_uri="", artifacts="", cache="", kept=str(path))
+
+
+def record(ledger: LedgerResource, *, version: int, until: date) -> None:
+    known = {"site": "s", "version": version, "mlflow_run_id": "r", "artifact_sha256": "a", "data_sha256": "d", "metrics": {}}
+    with ledger.begin() as connection:
+        record_version(connection, {**known, "data_start": FIRST, "data_end": until})
+
+
+def test_only_days_whose_features_are_stored_are_learned_from(ledger: LedgerResource, lake: LakeResource) -> None:
+    deliver(ledger, "s", days_from(FIRST, 8))
+    stored_features(lake, n_days=5)
+    with ledger.begin() as connection, pytest.raises(dg.Failure, match="8 days of readings, 5 of them with features; training needs 6"):
+        days_to_learn_from(connection, lake=lake, site=SITE, until=None)
+    stored_features(lake, n_days=7)
+    with ledger.begin() as connection:
+        assert days_to_learn_from(connection, lake=lake, site=SITE, until=None) == days_from(FIRST, 7)
+        assert days_to_learn_from(connection, lake=lake, site=SITE, until=date(2026, 9, 6)) == days_from(FIRST, 6)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "label", "is_cut", "is_to_find"),
+    [
+        ("credible", None, True, True),
+        ("investigate", None, True, False),
+        ("false_positive_suspected", None, False, False),
+        ("false_positive_suspected", "confirmed", True, True),
+        ("credible", "false_alarm", False, False),
+    ],
+)
+def test_what_people_said_of_an_incident_decides_whether_it_is_healthy_data(
+    ledger: LedgerResource, lake: LakeResource, verdict: str, label: str | None, is_cut: bool, is_to_find: bool
+) -> None:
+    stored_features(lake)
+    note_incident(ledger, verdict=verdict, label=label)
+    with ledger.begin() as connection:
+        material = material_of(connection, lake=lake, site=SITE, split=the_split(has_champion=True))
+    assert len(material.features) == N_DAYS * 144 * 4
+    assert len(material.features) - len(material.healthy) == (2 * 73 if is_cut else 0)  # two sensors, 06:00 to 18:00
+    assert len(material.real) == int(is_to_find)
+
+
+def test_the_days_of_the_comparison_are_not_learned_from(ledger: LedgerResource, lake: LakeResource) -> None:
+    stored_features(lake)
+    with ledger.begin() as connection:
+        material = material_of(connection, lake=lake, site=SITE, split=the_split(has_champion=True))
+    assert material.learned["window_start"].max() < pd.Timestamp("2026-09-11", tz="UTC") <= material.healthy["window_start"].max()
+
+
+def test_the_gate_with_real_detectors(ledger: LedgerResource, lake: LakeResource, tmp_path: Path) -> None:
+    stored_features(lake)
+    note_incident(ledger)
+    with ledger.begin() as connection:
+        material = material_of(connection, lake=lake, site=SITE, split=the_split(has_champion=True))
+    detector = SiteDetector.fit(material.learned, site=SITE, held_out_from=material.held_out_from, seed=1)
+    # one that has learned the fault as if it were healthy, and so no longer finds it
+    blunt = SiteDetector.fit(material.features, site=SITE, held_out_from=pd.Timestamp("2026-09-04T03:00Z"), seed=1)
+    record(ledger, version=1, until=date(2026, 9, 11))
+    models = kept_models(tmp_path / "champion.bin", detector)
+
+    equal = compare(detector, material, champion=1, ledger=ledger, models=models, site=SITE)
+    assert equal.is_better
+    assert equal.figures["challenger_incidents_found"] == equal.figures["champion_incidents_found"] == 1
+    assert equal.figures["days_that_the_champion_has_learned_from"] == 1
+    assert set(equal.metrics) == {"known_incidents", "known_incidents_found", "false_alarms_per_machine_month"}
+
+    refused = compare(blunt, material, champion=1, ledger=ledger, models=models, site=SITE)
+    assert not refused.is_better
+    assert refused.why.startswith("refused: it finds 0 of 1 known incidents, the champion 1 (2026-09-11 to 2026-09-12, not learned from")
+    assert "| known incidents found | 0 of 1 | 1 of 1 |" in refused.table
+    json.dumps(refused.figures)
+
+
+def test_the_figures_of_a_first_detector_are_called_in_sample(ledger: LedgerResource, lake: LakeResource, tmp_path: Path) -> None:
+    stored_features(lake)
+    with ledger.begin() as connection:
+        material = material_of(connection, lake=lake, site=SITE, split=the_split(has_champion=False))
+    detector = SiteDetector.fit(material.learned, site=SITE, held_out_from=material.held_out_from, seed=1)
+    models = kept_models(tmp_path / "none.bin", detector)
+    first = compare(detector, material, champion=None, ledger=ledger, models=models, site=SITE)
+    assert first.is_better
+    assert "false_alarms_per_machine_month_in_sample" in first.metrics
+    assert "false_alarms_per_machine_month" not in first.metrics
+    assert "in-sample" in first.table
+    training = training_of(detector, material, first, site=SITE, run_id="r")
+    assert "false_alarms_per_machine_month_in_sample" in training.metrics
+    assert training.params["compared_from"] == "not compared"
+
+
+def test_a_training_that_dies_at_the_registry_leaves_a_version_and_no_promotion(
+    ledger: LedgerResource, lake: LakeResource, tmp_path: Path
+) -> None:
+    stored_features(lake)
+    split = the_split(has_champion=False)
+    with ledger.begin() as connection:
+        material = material_of(connection, lake=lake, site=SITE, split=split)
+    detector = SiteDetector.fit(material.learned, site=SITE, held_out_from=material.held_out_from, seed=1)
+    models = kept_models(tmp_path / "none.bin", detector)
+    comparison = compare(detector, material, champion=None, ledger=ledger, models=models, site=SITE)
+    training = training_of(detector, material, comparison, site=SITE, run_id="r")
+    with pytest.raises(ConnectionError, match="in-sample"):
+        put_to_work(Registered(1, "r", "a"), training, comparison, split=split, ledger=ledger, models=models, site=SITE)
+    with ledger.begin() as connection:
+        known = version_record(connection, site="s", version=1)
+        assert known is not None, "a champion that the ledger does not know could not be loaded"
+        assert (known["data_start"], known["data_end"]) == (FIRST, FIRST + timedelta(days=N_DAYS - 1))
+        assert latest_champion(connection, site="s") is None
+
+
+def test_a_champion_that_the_ledger_has_not_seen_promoted_is_noted_once(ledger: LedgerResource) -> None:
+    def noted() -> list[Mapping[str, object]]:
+        with ledger.begin() as connection:
+            return [dict(row) for row in connection.execute(select(promotions).order_by(promotions.c.promotion_id)).mappings()]
+
+    for champion, n in ((None, 0), (3, 1), (3, 1), (2, 2), (2, 2)):
+        with ledger.begin() as connection:
+            note_champion(connection, site=SITE, champion=champion)
+        assert len(noted()) == n
+    assert [(row["from_version"], row["to_version"], row["who"]) for row in noted()] == [(None, 3, "mlflow"), (3, 2, "mlflow")]
