@@ -130,8 +130,8 @@ def without_password(url: str) -> tuple[str, str | None]:
 
 
 def _hidden(output: str, password: str | None) -> str:
-    """What a program said, without the password, as it is or as it stands in a URL."""
-    for secret in {password, quote(password, safe=""), quote_plus(password)} if password else ():
+    """What a program said, without the password: as it is, as it stands in a URL, and as SQLAlchemy writes it into one."""
+    for secret in {password, quote(password, safe=""), quote_plus(password), quote(password, safe=" +")} if password else ():
         output = output.replace(secret, "***")
     return output
 

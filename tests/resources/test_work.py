@@ -297,6 +297,8 @@ def test_an_order_that_nobody_decided_on_follows_its_incidents_failure_mode(ledg
     assert opened(ledger, changed, **later) == first
     assert opened(ledger, proposal("i1", mode="PDE")) == first, "the earlier day again"
     assert everything(ledger) == before
+    decided(ledger, str(first), "approve", at=NOON + ONE_DAY)
+    assert opened(ledger, proposal("i1", mode="PDE")) == first, "and after the decision: later days know better"
 
 
 def test_work_that_was_approved_stays_and_the_new_mode_gets_an_order_beside_it(ledger: LedgerResource) -> None:
@@ -417,6 +419,9 @@ def test_planners_and_deciders_at_once_wait_for_each_other(ledger: LedgerResourc
         list(pool.map(act, range(18)))
     planned(ledger, *orders)
     assert [state_of(ledger, o) for o in orders] == ["cancelled"] * 6
+    for n in range(1, 11):  # no order's row makes these wait: only the site's lock does
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(lambda day: planned(ledger, day=day), [DAY + n * ONE_DAY] * 6))
     with ledger.begin() as connection:
         assert assignments_of_plan(connection, site="s").empty
 
