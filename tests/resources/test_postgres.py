@@ -69,10 +69,18 @@ def test_a_server_that_refuses_the_user_is_said_without_the_password(postgres: s
     assert "swordfish" not in str(caught.value)
 
 
-def test_a_url_that_names_no_database_connects_to_postgres(postgres: str) -> None:
-    nameless = make_url(postgres)._replace(database=None).render_as_string(hide_password=False)
-    make_databases(nameless)
-    assert set(connected(nameless)) == set(DATABASES)
+def test_a_url_that_names_no_database_connects_to_postgres_whoever_the_user_is(postgres: str) -> None:
+    admin = create_engine(make_url(postgres).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text("create role planner_of_the_test login createdb"))
+    try:
+        nameless = make_url(postgres).set(username="planner_of_the_test")._replace(database=None)
+        make_databases(nameless.render_as_string(hide_password=False))
+        assert set(connected(nameless.render_as_string(hide_password=False))) == set(DATABASES)
+    finally:
+        with admin.connect() as connection:
+            connection.execute(text("drop role planner_of_the_test"))
+        admin.dispose()
 
 
 def test_a_named_server_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
