@@ -98,14 +98,15 @@ def standing(
 
     previous: the assignments of the plan of an earlier day; own: those of this day's plan so far, None where there is none; order_ids:
     the orders still to be done. This day's plan is the later word on what has begun and who was called out; for all else the earlier
-    day's is the one to stay near to. So planning a day again from the same start finds the same plan.
+    day's is the one to stay near to, also for the shift of an order that has been called out since (it then stands in two rows). So
+    planning a day again from the same start finds the same plan.
     """
     latest = previous if own is None else own
     latest = latest[latest["order_id"].isin(list(order_ids))]
     has_begun = latest["start_at"] < start
-    kept = latest[has_begun | latest["is_overtime"].astype(bool)]
-    rest = previous[~previous["order_id"].isin(kept["order_id"]) & ~previous["is_overtime"].astype(bool)]
-    return pd.concat([kept, rest], ignore_index=True), sorted(latest.loc[has_begun, "order_id"])
+    begun = sorted(latest.loc[has_begun, "order_id"])
+    rest = previous[~previous["order_id"].isin(begun) & ~previous["is_overtime"].astype(bool)]
+    return pd.concat([latest[has_begun | latest["is_overtime"].astype(bool)], rest], ignore_index=True), begun
 
 
 def _known_instant(value: datetime | str) -> pd.Timestamp:
