@@ -378,6 +378,10 @@ def test_the_days_own_plan_is_the_later_word_on_what_has_begun():
     assert dict(zip(stood["order_id"], stood["start_at"], strict=True))["ahead"] == MONDAY + 9 * HOUR
     assert standing(earlier, own=None, order_ids=known, start=MONDAY + 3 * HOUR)[1] == ["begun", "moved"]
     assert standing(earlier, own=own, order_ids=known, start=MONDAY + 6 * HOUR)[1] == ["begun", "moved"]
+    called = own.assign(is_overtime=own["order_id"] == "ahead")
+    stood, _ = standing(earlier, own=called, order_ids=known, start=MONDAY + 3 * HOUR)
+    both = stood.loc[stood["order_id"] == "ahead", ["start_at", "is_overtime"]].to_numpy().tolist()
+    assert both == [[MONDAY + 8 * HOUR, True], [MONDAY + 9 * HOUR, False]], "who was called out, and the shift that it would have"
 
 
 def test_the_tables_have_their_types_also_when_empty():
