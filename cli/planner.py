@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pandas as pd
-from rich.table import Table
+from rich.table import Column, Table
 
 from cli.environment import Environment
 from cli.errors import CommandError
@@ -28,15 +28,16 @@ def list_orders_table(environment: Environment, *, site: str | None, states: Col
         raise CommandError(f"There is no state {', '.join(unknown)}; the states are {', '.join(STATES)}.")
     with ledger_of(environment).begin() as connection:
         found = list_orders(connection, site=site, states=states)
-    table = Table("order", "state", "priority", "due (UTC)", "within 30 days", "risk", "what")
+    whole = (Column(name, no_wrap=True) for name in ("order", "state", "priority", "due (UTC)", "30 days", "risk"))
+    table = Table(*whole, Column("what", no_wrap=True, overflow="ellipsis"), box=None, padding=(0, 1))
     for row in found.to_dict("records"):
         probability = row["probability_30d"]
-        said = "not predicted" if pd.isna(probability) else f"{probability:.0%}"
+        said = "unknown" if pd.isna(probability) else f"{probability:.0%}"
         table.add_row(
             row["order_id"],
             row["state"],
             row["priority"],
-            f"{row['due_at']:%Y-%m-%d %H:%M}",
+            f"{row['due_at']:%m-%d %H:%M}",
             said,
             f"{row['risk_cost']:,.0f}",
             row["title"],
