@@ -28,8 +28,8 @@ def list_orders_table(environment: Environment, *, site: str | None, states: Col
         raise CommandError(f"There is no state {', '.join(unknown)}; the states are {', '.join(STATES)}.")
     with ledger_of(environment).begin() as connection:
         found = list_orders(connection, site=site, states=states)
-    whole = (Column(name, no_wrap=True) for name in ("order", "state", "priority", "due (UTC)", "30 days", "risk"))
-    table = Table(*whole, Column("what", no_wrap=True, overflow="ellipsis"), box=None, padding=(0, 1))
+    whole = (Column(name, no_wrap=True) for name in ("order", "state", "priority", "due (UTC)", "30 days"))
+    table = Table(*whole, Column("what", no_wrap=True, ratio=1), box=None, padding=(0, 1), expand=True)
     for row in found.to_dict("records"):
         probability = row["probability_30d"]
         said = "unknown" if pd.isna(probability) else f"{probability:.0%}"
@@ -39,7 +39,6 @@ def list_orders_table(environment: Environment, *, site: str | None, states: Col
             row["priority"],
             f"{row['due_at']:%m-%d %H:%M}",
             said,
-            f"{row['risk_cost']:,.0f}",
             row["title"],
         )
     return table

@@ -207,7 +207,7 @@ def test_words_that_make_no_command_are_said(say: Say, words: tuple[str, ...], s
 def test_the_orders_of_a_new_data_folder_are_an_empty_table(say: Say, tmp_path: Path) -> None:
     code, out, err = say("orders", "--home", tmp_path / "home")
     assert (code, err) == (0, "")
-    assert "within 30 days" in out
+    assert "due (UTC)" in out
 
 
 def test_reports_of_days_without_data_exist_and_say_so(say: Say, tmp_path: Path) -> None:
