@@ -14,7 +14,7 @@ from cli.environment import Environment
 from cli.launch import Launcher, chunks
 from ml.plant import Site
 from resources.ledger.intake import days_with_readings, pending_site_days
-from resources.ledger.learning import has_champion
+from resources.ledger.learning import latest_champion
 from resources.ledger.ledger import LedgerResource
 from resources.postgres import database_url
 
@@ -75,7 +75,7 @@ class MainJob:
         """First the days to learn from, then a detector, then the days that it scores."""
         with self.ledger.begin() as connection:
             days = days_with_readings(connection, site=site.site)
-            is_trained = has_champion(connection, site=site.site)
+            is_trained = latest_champion(connection, site=site.site) is not None
         due = [day for day in days if day in pending]
         to_learn_from: list[date] = []
         if due and not is_trained:
@@ -98,13 +98,11 @@ class MainJob:
             self._site_days(site, rest, advance)
 
     def _site_days(self, site: Site, days: Sequence[date], advance: Advance) -> None:
-        from assets.partitions import SITE_TAG, SiteDay, range_tags
-        from jobs.requests import stretches
+        from assets.partitions import SiteDay
+        from jobs.requests import run_requests, stretches
 
         for stretch in stretches([SiteDay(day, site.site) for day in days]):
             for some in chunks(stretch, DAYS_PER_RUN):
-                if len(some) == 1:
-                    self.launcher.run("process_site_day", partition_key=some[0].key, tags={SITE_TAG: site.site})
-                else:
-                    self.launcher.run("process_site_day", tags=range_tags(some))
+                for request in run_requests(some, key=""):
+                    self.launcher.run("process_site_day", partition_key=request.partition_key, tags=request.tags)
                 advance(len(some))

@@ -7,7 +7,7 @@ import dagster as dg
 from assets.partitions import LOOK_BACK_DAYS, SITE_TAG, SiteDay
 from jobs.requests import run_requests
 from resources.ledger.intake import days_with_readings, processed_days
-from resources.ledger.learning import has_champion
+from resources.ledger.learning import latest_champion
 from resources.ledger.ledger import LedgerResource
 from resources.plant import PlantResource
 
@@ -25,7 +25,7 @@ def first_detector_sensor(
     for site in plant.sites():
         with ledger.begin() as connection:
             days = processed_days(connection, site=site.site)
-            is_trained = has_champion(connection, site=site.site)
+            is_trained = latest_champion(connection, site=site.site) is not None
         finished = len(days) - 1  # the newest day may still go on
         if not is_trained and finished >= site.policy.training.min_healthy_days:
             run_key = f"{site.site}:first:{len(days)}:{days[-1]}"

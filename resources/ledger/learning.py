@@ -27,12 +27,6 @@ def version_record(connection: Connection, *, site: str, version: int) -> dict[s
     return dict(row) if row else None
 
 
-def has_champion(connection: Connection, *, site: str) -> bool:
-    """Whether a detector of the site was ever promoted."""
-    query = select(promotions.c.promotion_id).where(promotions.c.site == site, promotions.c.is_promoted)
-    return connection.scalar(query.limit(1)) is not None
-
-
 def latest_champion(connection: Connection, *, site: str) -> int | None:
     """The version promoted last, or None."""
     query = select(promotions.c.to_version).where(promotions.c.site == site, promotions.c.is_promoted)
