@@ -31,6 +31,7 @@ class TakenIn:
     rows_accepted: int = 0
     rows_duplicate: int = 0
     rows_quarantined: int = 0
+    rows_repaired: int = 0
     site_days: tuple[SiteDay, ...] = ()
     reason: str = ""
 
@@ -112,6 +113,7 @@ class Intake:
             "rows_accepted": taken.rows_accepted,
             "rows_duplicate": taken.rows_duplicate,
             "rows_quarantined": taken.rows_quarantined,
+            "rows_repaired": taken.rows_repaired,
             "kept_as": self.landing.kept_name(delivery, is_refused=taken.state == "refused"),
             "run_id": self.run_id,
         }

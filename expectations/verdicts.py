@@ -19,7 +19,7 @@ from ml.plant import VerdictPolicy
 
 GRADES = ("A", "B", "C", "F")
 MIN_RUNNING_SHARE = 0.5
-VERDICT_COLUMNS = ("incident_id", "confidence_before", "confidence", "verdict", "failed", "reasons")
+VERDICT_COLUMNS = ("incident_id", "confidence_before", "confidence", "verdict", "failed", "reasons", "rules")
 _DECIMALS = 6  # 0.9 - 0.2 - 0.3 must not miss a band by 1e-17
 
 
@@ -154,6 +154,7 @@ def _verdicts(rows: list[tuple[str, list[str], list[str]]], *, policy: VerdictPo
             "verdict": pd.Series([_verdict(c, policy=policy) for c in confidences], dtype="str"),
             "failed": pd.Series([r[1] for r in rows], dtype="object"),
             "reasons": pd.Series([r[2] for r in rows], dtype="object"),
+            "rules": pd.Series([[] for _ in rows], dtype="object"),
         },
         columns=list(VERDICT_COLUMNS),
     )

@@ -37,6 +37,7 @@ def deliver(ledger: LedgerResource, site: str, days: Iterable[date], *, name: st
                 "rows_accepted": 10 * len(wanted),
                 "rows_duplicate": 0,
                 "rows_quarantined": 0,
+                "rows_repaired": 0,
                 "kept_as": f"archive/{name}",
                 "run_id": "run",
             },

@@ -55,9 +55,19 @@ drops = Table(
     Column("rows_accepted", BigInteger, nullable=False),
     Column("rows_duplicate", BigInteger, nullable=False),
     Column("rows_quarantined", BigInteger, nullable=False),
+    Column(
+        "rows_repaired",
+        BigInteger,
+        nullable=False,
+        comment="of the accepted: put right as the plant file asks, or converted to the sensor's unit",
+    ),
+    Column(
+        "releases", Text, ForeignKey("drops.drop_id"), comment="the drop whose quarantined rows this one judged anew; null for a delivery"
+    ),
     Column("kept_as", Text, nullable=False, comment="where the untouched original lies, relative to the data folder"),
     Column("run_id", Text, nullable=False),
     CheckConstraint("rows_in = rows_accepted + rows_duplicate + rows_quarantined", name="rows_add_up"),
+    CheckConstraint("rows_repaired <= rows_accepted + rows_duplicate", name="repaired_rows_are_good"),
     CheckConstraint("state in ('accepted', 'refused')", name="state"),
     UniqueConstraint("site", "sha256"),
     Index(None, "site", "received_at"),
@@ -101,6 +111,9 @@ quarantine_counts = Table(
     Column("sensor_id", Text, comment="null where the sensor is not known"),
     Column("reason", Text, nullable=False),
     Column("rows", BigInteger, nullable=False),
+    Column(
+        "released_by", Text, ForeignKey("drops.drop_id"), comment="the drop that judged these rows anew; null while they lie in quarantine"
+    ),
     Index(None, "site", "day"),
 )
 
@@ -115,6 +128,7 @@ validations = Table(
     Column("n_failed", Integer, nullable=False, comment="expectations that failed, of any severity"),
     Column("results", JSONB, nullable=False),
     Column("run_id", Text, nullable=False),
+    Column("validated_at", TIME, nullable=False, server_default=text("clock_timestamp()")),
 )
 
 detector_versions = Table(
@@ -196,9 +210,25 @@ incident_assessments = Table(
     Column("verdict", Text, nullable=False),
     Column("failed", JSONB, nullable=False),
     Column("reasons", JSONB, nullable=False),
+    Column("rules", JSONB, nullable=False, comment="every rule as it was applied: its claim, the value, whether it held, what it took off"),
     Column("model_version", Integer, nullable=False),
     CheckConstraint("verdict in ('credible', 'investigate', 'false_positive_suspected')", name="verdict"),
     Index(None, "site", "day"),
+)
+
+revalidations = Table(
+    "revalidations",
+    metadata,
+    Column("revalidation_id", BigInteger, Identity(), primary_key=True),
+    Column("site", Text, nullable=False),
+    Column("first_day", Date, nullable=False),
+    Column("last_day", Date, nullable=False),
+    Column("at", TIME, nullable=False, server_default=text("clock_timestamp()")),
+    Column("who", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("policy", JSONB, nullable=False, comment="the site's verdict policy from then on"),
+    Column("changes", JSONB, nullable=False, comment="incident, day, and verdict and confidence before and after, of those that changed"),
+    Index(None, "site", "at"),
 )
 
 machine_health = Table(

@@ -151,7 +151,7 @@ def _fill_drops(connection: Connection) -> None:
         drop = {
             "drop_id": f"drop{n}", "drop_seq": n + 1, "sha256": f"sha{n}", "site": "north", "file_name": f"north-{day}.csv", "size_bytes": 1000,
             "received_at": at(n + 1, 0.25 + n / 10), "taken_in_at": at(n + 1, 1), "state": "accepted", "rows_in": 17300 + n, "rows_accepted": 17280,
-            "rows_duplicate": n, "rows_quarantined": 20, "kept_as": "archive/x", "run_id": "r",
+            "rows_duplicate": n, "rows_quarantined": 20, "rows_repaired": 0, "kept_as": "archive/x", "run_id": "r",
         }  # fmt: skip
         connection.execute(insert(t.drops).values(drop))
         segment = {
@@ -169,7 +169,7 @@ def _fill_drops(connection: Connection) -> None:
     refused = {
         "drop_id": "bad", "drop_seq": 99, "sha256": "bad", "site": "north", "file_name": "holiday <pictures>.csv", "size_bytes": 3,
         "received_at": at(4, 9), "taken_in_at": at(4, 9), "state": "refused", "refused_because": "the column timestamp is missing", "rows_in": 0,
-        "rows_accepted": 0, "rows_duplicate": 0, "rows_quarantined": 0, "kept_as": "quarantine/x", "run_id": "r",
+        "rows_accepted": 0, "rows_duplicate": 0, "rows_quarantined": 0, "rows_repaired": 0, "kept_as": "quarantine/x", "run_id": "r",
     }  # fmt: skip
     connection.execute(insert(t.drops).values(refused))
 
@@ -198,7 +198,7 @@ def _fill_incidents(connection: Connection) -> None:
                 "ended_at": at(first, 6 + hours) if has_ended and is_last else None, "n_windows": int(6 * hours), "duration_s": 3600 * hours,
                 "peak_score": 0.81, "mean_score": 0.7, "n_members_agreeing": 3, "n_sensors_moved": 2, "top_sensor_id": f"{machine_id}.vib",
                 "direction": 1, "failure_mode": "VIB", "moved_sensors": {}, "evidence": {}, "confidence_before": 0.9,
-                "confidence": 0.9 if verdict == "credible" else 0.35, "verdict": verdict if is_last else "investigate", "failed": [], "reasons": doubts,
+                "confidence": 0.9 if verdict == "credible" else 0.35, "verdict": verdict if is_last else "investigate", "failed": [], "reasons": doubts, "rules": [],
                 "model_version": 3,
             }  # fmt: skip
             connection.execute(insert(t.incident_assessments).values(assessed))
