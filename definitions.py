@@ -5,15 +5,17 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets import acquisition, advisory, detection, health, learning, manipulation, prognosis
+from assets import acquisition, advisory, checks, detection, health, learning, manipulation, prognosis
 from jobs import operator, pipeline, schedules
 from resources.home import Home, plant_folder
 from resources.lake import LakeResource
 from resources.landing import LandingResource
 from resources.ledger.ledger import LEDGER_VARIABLE, LedgerResource
 from resources.models import STORE_VARIABLE, URI_VARIABLE, ModelsResource
-from resources.plant import PlantResource, read_plant
+from resources.plant import PlantResource
+from resources.plant_files import read_plant
 from resources.reports import ReportsResource
+from resources.validation_pages import ValidationPagesResource
 from sensors import decisions, landing, new_drops
 from sensors import learning as learning_sensors
 
@@ -38,6 +40,7 @@ def build_resources(home: Home, *, plant: Path) -> dict[str, dg.ConfigurableReso
         ),
         "plant": PlantResource(folder=str(plant)),
         "reports": ReportsResource(root=str(home.folder("reports"))),
+        "validation_pages": ValidationPagesResource(root=str(home.folder("validation"))),
     }
 
 
@@ -45,8 +48,9 @@ def build_definitions(home: Home, *, plant: Path) -> dg.Definitions:
     """A fresh code location."""
     return dg.Definitions(
         assets=dg.load_assets_from_modules(ASSET_MODULES),
+        asset_checks=dg.load_asset_checks_from_modules([checks]),
         jobs=[*pipeline.ASSET_JOBS, *operator.OPERATOR_JOBS],
-        schedules=[schedules.reconcile, *schedules.site_schedules(read_plant(plant))],
+        schedules=[schedules.reconcile, schedules.nightly_history_check, *schedules.site_schedules(read_plant(plant))],
         sensors=[
             landing.landing_sensor,
             new_drops.new_drops_sensor,

@@ -4,20 +4,22 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import dagster as dg
-import pyarrow.parquet as pq
 from pydantic import Field
 
 from assets.intake import Intake, TakenIn
-from assets.partitions import SiteDay, site_days, site_days_of
-from assets.recording import OWNERS, column_schema, keep_validation, report, summed_up
+from assets.partitions import HEALTH_FALLS_WITHIN_DAYS, REACH_DAYS, SiteDay, site_days, site_days_of
+from assets.recording import OWNERS, column_schema, keep_validation, report, show_validations, summed_up
 from expectations.contracts import SENSOR_READINGS
-from ml.plant import Site
-from ml.readings import MergedReadings, merge_readings
+from ml.merging import MergedReadings, merge_readings
+from resources.failpoints import fail_point
 from resources.lake import LakeResource
-from resources.landing import LandingResource
-from resources.ledger.intake import lock_intake, lock_site_day, mark_merged, segments_of
+from resources.landing import LandingResource, NotAFile
+from resources.ledger.intake import lock_site_day, mark_merged, segments_of, unbalanced_drops
 from resources.ledger.ledger import LedgerResource
+from resources.ledger.reopening import reopen_following
+from resources.parquet import read_encoded
 from resources.plant import PlantResource
+from resources.validation_pages import ValidationPagesResource
 
 GROUP = "data_acquisition"
 TROUBLE = ("refused", "failed")
@@ -41,12 +43,14 @@ class IntakeConfig(dg.Config):
             "rows_add_up",
             asset="drops",
             blocking=True,
-            description="For every drop, rows in = accepted + duplicate + quarantined: no row is lost without a verdict.",
+            description="For every drop, rows in = accepted + duplicate + quarantined, in the ledger's rows of this run: the accepted ones "
+            "are in its segments, the quarantined ones in its counts by reason. No row is lost without a verdict.",
         ),
         dg.AssetCheckSpec(
             "all_drops_are_readable",
             asset="drops",
-            description="No delivered file had to be refused as a whole, or left lying because it cannot be moved or read.",
+            description="No delivered file had to be refused as a whole, or left lying because it cannot be moved or read, and nothing "
+            "lies in the landing zone that is no file.",
         ),
     ],
 )
@@ -66,29 +70,20 @@ def drops(
     """
     sites = {site.site: site for site in plant.sites()}
     context.instance.add_dynamic_partitions("site", sorted(sites))
+    names = config.files or (file.name for site in sites for file in landing.files(site=site))
     intake = Intake(landing=landing, lake=lake, ledger=ledger, run_id=context.run.run_id)
+    taken = []
+    for one in intake.take_in_all(names, sites, limit=config.max_files):
+        if one.state == "gone":
+            context.log.info("%s is gone: another run took it in, or its sender withdrew it.", one.name)
+            continue
+        if one.state in TROUBLE:
+            context.log.warning("%s: %s. %s", one.name, one.state, one.reason)
+        taken.append(one)
     with ledger.begin() as connection:
-        lock_intake(connection)
-        landing.return_claimed()
-        names = config.files or [f.name for site in sites for f in landing.files(site=site)]
-        taken = [t for name in names[: config.max_files] if (t := _take_in(intake, name, sites, context)) is not None]
-    for troubled in (t for t in taken if t.state in TROUBLE):
-        context.log.warning("%s: %s. %s", troubled.name, troubled.state, troubled.reason)
-    return dg.MaterializeResult(metadata=_figures(taken), check_results=list(_checks(taken)))
-
-
-def _take_in(intake: Intake, name: str, sites: Mapping[str, Site], context: dg.AssetExecutionContext) -> TakenIn | None:
-    """What became of one file; None where it is gone. One that cannot be taken in does not hold up the others."""
-    site = sites.get(name.split("/", 1)[0])
-    if site is None:
-        return TakenIn(name, "failed", reason=f"There is no such site; the plant has {', '.join(sites)}.")
-    try:
-        return intake.take_in(name, site)
-    except FileNotFoundError:
-        context.log.info("%s is gone: another run took it in, or its sender withdrew it.", name)
-        return None
-    except (OSError, ValueError) as error:
-        return TakenIn(name, "failed", reason=f"{type(error).__name__}: {error}")
+        unbalanced = unbalanced_drops(connection, run_id=context.run.run_id)
+    no_files = {entry.name: entry.reason for site in sites for entry in landing.entries(site=site) if isinstance(entry, NotAFile)}
+    return dg.MaterializeResult(metadata=_figures(taken), check_results=list(_checks(taken, unbalanced, no_files)))
 
 
 def _figures(taken: list[TakenIn]) -> dict[str, dg.MetadataValue | int]:
@@ -103,15 +98,16 @@ def _figures(taken: list[TakenIn]) -> dict[str, dg.MetadataValue | int]:
         "rows_accepted": sum(t.rows_accepted for t in taken),
         "rows_duplicate": sum(t.rows_duplicate for t in taken),
         "rows_quarantined": sum(t.rows_quarantined for t in taken),
+        "rows_repaired": sum(t.rows_repaired for t in taken),
         "site_days": len(touched),
         "days": dg.MetadataValue.text(f"{min(days)} to {max(days)}" if days else "none"),
     }
 
 
-def _checks(taken: list[TakenIn]) -> Iterator[dg.AssetCheckResult]:
-    wrong = [t.name for t in taken if t.rows_in != t.rows_accepted + t.rows_duplicate + t.rows_quarantined]
-    yield dg.AssetCheckResult(check_name="rows_add_up", passed=not wrong, metadata={"files": dg.MetadataValue.json(wrong)})
-    refused = {t.name: t.reason for t in taken if t.state in TROUBLE}
+def _checks(taken: list[TakenIn], unbalanced: list[str], no_files: Mapping[str, str]) -> Iterator[dg.AssetCheckResult]:
+    wrong = {t.name for t in taken if t.rows_in != t.rows_accepted + t.rows_duplicate + t.rows_quarantined}.union(unbalanced)
+    yield dg.AssetCheckResult(check_name="rows_add_up", passed=not wrong, metadata={"files": dg.MetadataValue.json(sorted(wrong))})
+    refused = {**no_files, **{t.name: t.reason for t in taken if t.state in TROUBLE}}
     yield dg.AssetCheckResult(
         check_name="all_drops_are_readable",
         passed=not refused,
@@ -134,19 +130,25 @@ def _checks(taken: list[TakenIn]) -> Iterator[dg.AssetCheckResult]:
             "readings_hold_their_contract",
             asset="sensor_readings",
             blocking=True,
-            description="One row per sensor and time, no nulls, within the day and each sensor's physical range.",
+            description="One row per sensor and time, no nulls, within the day and each sensor's physical range. A failure is an error "
+            "and stops the chain; a silent sensor, or one that has left the plant file, is a warning.",
         )
     ],
 )
 def sensor_readings(
-    context: dg.AssetExecutionContext, lake: LakeResource, ledger: LedgerResource, plant: PlantResource
+    context: dg.AssetExecutionContext,
+    lake: LakeResource,
+    ledger: LedgerResource,
+    plant: PlantResource,
+    validation_pages: ValidationPagesResource,
 ) -> dg.MaterializeResult:
     """Readings of one site-day: one row per sensor and time, in the sensor's unit, sorted by sensor and time.
 
     Source: the accepted segments of `drops`; where two drops hold the same reading, the later drop wins, and `drop_seq`
     names it. Late segments re-open their day. Consumers: `sensor_quality`, `machine_features`, whoever reads Parquet.
     """
-    from expectations.suites import readings_profile, readings_profile_suite
+    from expectations.profiles import readings_profile
+    from expectations.suites import readings_profile_suite
     from expectations.validation import validate_table
 
     outcomes = {}
@@ -165,7 +167,8 @@ def sensor_readings(
             readings_new=merged.n_new,
             readings_replaced=merged.n_replaced,
         )
-    check = summed_up("readings_hold_their_contract", outcomes, severity=dg.AssetCheckSeverity.ERROR)
+    pages = show_validations(outcomes, ledger=ledger, pages=validation_pages)
+    check = summed_up("readings_hold_their_contract", outcomes, severity=dg.AssetCheckSeverity.ERROR, pages=pages)
     return dg.MaterializeResult(check_results=[check])
 
 
@@ -178,10 +181,16 @@ def merge_site_day(site_day: SiteDay, *, lake: LakeResource, ledger: LedgerResou
     where = site_day.where
     with ledger.begin() as connection:
         lock_site_day(connection, **where)
-        existing = lake.read_arrow("sensor_readings", **where)
+        stored = lake.path("sensor_readings", **where)
+        existing = read_encoded(stored) if stored.exists() else None
         due = segments_of(connection, **where, only_unmerged=existing is not None)
-        segments = [(seq, pq.ParquetFile(lake.segment_path(**where, drop_id=drop_id)).read()) for seq, drop_id in due]
+        segments = [(seq, read_encoded(lake.segment_path(**where, drop_id=drop_id))) for seq, drop_id in due]
+        fail_point("merge.read")
         merged = merge_readings(existing, segments)
         lake.write("sensor_readings", merged.table, **where)
-        mark_merged(connection, **where, drop_ids=[drop_id for _, drop_id in due])
+        fail_point("merge.written")
+        if mark_merged(connection, **where, drop_ids=[drop_id for _, drop_id in due]):
+            reopen_following(connection, **where, reach_days=REACH_DAYS, health_days=HEALTH_FALLS_WITHIN_DAYS)
+        fail_point("merge.before_commit")
+    fail_point("merge.committed")
     return merged, len(due)

@@ -10,14 +10,17 @@ from assets.health import machine_health
 from assets.manipulation import sensor_quality
 from assets.partitions import SiteDay, site_days, site_days_of
 from assets.prognosis import failure_predictions
-from assets.recording import OWNERS, report
+from assets.recording import OWNERS, column_schema, keep_validation, report, show_validations, summed_up
 from assets.reporting.publish import publish
 from assets.reporting.reports import KINDS
+from expectations.ledger_contracts import ASSIGNMENTS, UNPLANNED_ORDERS, WORK_ORDERS
+from expectations.validation import ValidationOutcome
 from ml.planning import Plan, plan
 from ml.plant import Site
 from ml.policy import follow_up, initial_state, propose
 from ml.workload import standing
 from resources.lake import LakeResource
+from resources.ledger.checked import orders_to_check, plan_to_check
 from resources.ledger.findings import incidents_on, predictions_on
 from resources.ledger.intake import mark_assessed, mark_processed
 from resources.ledger.ledger import LedgerResource
@@ -33,6 +36,7 @@ from resources.ledger.plans import (
 from resources.ledger.work import lock_site, orders_awaiting, remind, resume_deferred
 from resources.plant import PlantResource
 from resources.reports import ReportsResource
+from resources.validation_pages import ValidationPagesResource
 
 GROUP = "advisory_generation"
 
@@ -40,19 +44,39 @@ GROUP = "advisory_generation"
 @dg.asset(
     group_name=GROUP,
     owners=OWNERS,
-    kinds={"postgres"},
+    kinds={"postgres", "greatexpectations"},
     code_version="1",
     partitions_def=site_days,
     deps=[failure_predictions],
     backfill_policy=dg.BackfillPolicy.single_run(),
+    metadata={"dagster/column_schema": column_schema(WORK_ORDERS)},
+    check_specs=[
+        dg.AssetCheckSpec(
+            "orders_can_be_worked_with",
+            asset="work_orders",
+            blocking=True,
+            description="Open orders and those of the day are in a state there is, the one that the audit log says, their risk is not "
+            "negative, they are due after they were opened. A failure is an error and stops the chain: nobody shall be sent to such work.",
+        )
+    ],
 )
-def work_orders(context: dg.AssetExecutionContext, lake: LakeResource, ledger: LedgerResource, plant: PlantResource) -> None:
+def work_orders(
+    context: dg.AssetExecutionContext,
+    lake: LakeResource,
+    ledger: LedgerResource,
+    plant: PlantResource,
+    validation_pages: ValidationPagesResource,
+) -> dg.MaterializeResult:
     """Work worth doing, and who says that it shall be done: one open order per machine and failure mode, in the ledger.
 
     Risk = probability of failure x consequence. A new incident joins its machine's open order. Urgent and confident work is
     approved by policy, all other waits for a person; unanswered it is reminded of, then escalated. Every change of state is
     a row of the audit log. Source: `failure_predictions` and incidents of the day. Consumer: `maintenance_schedule`.
     """
+    from expectations.suites import work_orders_suite
+    from expectations.validation import validate_table
+
+    outcomes = {}
     for site_day in site_days_of(context):
         site = plant.site(site_day.site)
         as_of = _read_until(lake, site, site_day)
@@ -73,19 +97,50 @@ def work_orders(context: dg.AssetExecutionContext, lake: LakeResource, ledger: L
                     }
                     reminders += remind(connection, order_id, since=since, at=as_of, what=words[what])
             mark_assessed(connection, **where)
+            stored = orders_to_check(connection, **where)
+        outcomes[site_day] = validate_table(stored, suite=work_orders_suite())
+        with ledger.begin() as connection:
+            keep_validation(connection, outcomes[site_day], site_day, run_id=context.run.run_id)
         report(context, site_day, rows=len(orders - {None}), proposals=len(proposals), reminders=reminders)
+    pages = show_validations(outcomes, ledger=ledger, pages=validation_pages)
+    check = summed_up("orders_can_be_worked_with", outcomes, severity=dg.AssetCheckSeverity.ERROR, pages=pages)
+    return dg.MaterializeResult(check_results=[check])
 
 
 @dg.asset(
     group_name=GROUP,
     owners=OWNERS,
-    kinds={"ortools", "postgres"},
+    kinds={"ortools", "postgres", "greatexpectations"},
     code_version="1",
     partitions_def=site_days,
     deps=[work_orders],
     backfill_policy=dg.BackfillPolicy.single_run(),
+    metadata={
+        "dagster/column_schema": column_schema(ASSIGNMENTS),
+        "unplanned_orders": dg.MetadataValue.table_schema(column_schema(UNPLANNED_ORDERS)),
+    },
+    check_specs=[
+        dg.AssetCheckSpec(
+            "the_plan_can_be_carried_out",
+            asset="maintenance_schedule",
+            blocking=True,
+            description="Nobody has two orders at one time, nor has a machine; work ends after it began; only approved orders have a "
+            "place. A failure is an error and stops the chain: no report shall hand such a plan out.",
+        ),
+        dg.AssetCheckSpec(
+            "orders_without_a_place_say_why",
+            asset="maintenance_schedule",
+            description="Every order that the plan has no place for says what stands in the way. A failure is an error; the plan stands.",
+        ),
+    ],
 )
-def maintenance_schedule(context: dg.AssetExecutionContext, lake: LakeResource, ledger: LedgerResource, plant: PlantResource) -> None:
+def maintenance_schedule(
+    context: dg.AssetExecutionContext,
+    lake: LakeResource,
+    ledger: LedgerResource,
+    plant: PlantResource,
+    validation_pages: ValidationPagesResource,
+) -> dg.MaterializeResult:
     """Who does which approved order when: one plan per site-day, by constraint programming (CP-SAT).
 
     All required skills, shifts in the site's time zone, holidays, absences, parts in stock, deadlines from the predicted
@@ -93,10 +148,11 @@ def maintenance_schedule(context: dg.AssetExecutionContext, lake: LakeResource, 
     carries the reason. Only approved orders are planned. Work whose slot has begun keeps it until people complete, cancel or defer it.
     The newest plan is the one in force: after an earlier day it is made anew. Consumers: technicians, `maintenance_reports`.
     """
+    checks: PlanChecks = {}
     last: dict[str, SiteDay] = {}
     for site_day in site_days_of(context):
         site = plant.site(site_day.site)
-        planned = _plan(site_day, site=site, lake=lake, ledger=ledger)
+        planned, checks[site_day] = _plan(site_day, site=site, lake=lake, ledger=ledger, run_id=context.run.run_id)
         last[site.site] = site_day
         report(
             context,
@@ -111,8 +167,15 @@ def maintenance_schedule(context: dg.AssetExecutionContext, lake: LakeResource, 
         with ledger.begin() as connection:
             newest = newest_plan(connection, site=site_day.site)
         if newest is not None and newest > site_day.day:
-            _plan(SiteDay(newest, site_day.site), site=plant.site(site_day.site), lake=lake, ledger=ledger)
+            again = SiteDay(newest, site_day.site)
+            _, checks[again] = _plan(again, site=plant.site(site_day.site), lake=lake, ledger=ledger, run_id=context.run.run_id)
             context.log.info("The newest plan of %s, of %s, was made anew.", site_day.site, newest)
+    results = []
+    for n, name in enumerate(("the_plan_can_be_carried_out", "orders_without_a_place_say_why")):
+        outcomes = {site_day: outcome[n] for site_day, outcome in checks.items()}
+        pages = show_validations(outcomes, ledger=ledger, pages=validation_pages)
+        results.append(summed_up(name, outcomes, severity=dg.AssetCheckSeverity.ERROR, pages=pages))
+    return dg.MaterializeResult(check_results=results)
 
 
 @dg.asset(
@@ -152,8 +215,19 @@ def maintenance_reports(
         report(context, site_day, rows=len(written), figures=written)
 
 
-def _plan(site_day: SiteDay, *, site: Site, lake: LakeResource, ledger: LedgerResource) -> Plan:
-    """Plan the site-day and store the plan, in the site's turn: nobody decides on an order between its reading and its writing."""
+PlanChecks = dict[SiteDay, tuple[ValidationOutcome, ValidationOutcome]]  # of the assignments, of the orders without a place
+
+
+def _plan(
+    site_day: SiteDay, *, site: Site, lake: LakeResource, ledger: LedgerResource, run_id: str
+) -> tuple[Plan, tuple[ValidationOutcome, ValidationOutcome]]:
+    """Plan the site-day, store the plan and check it as it was stored.
+
+    In the site's turn: nobody decides on an order between its reading and its writing.
+    """
+    from expectations.suites import assignments_suite, unplanned_orders_suite
+    from expectations.validation import validate_table
+
     read_until = _read_until(lake, site, site_day)
     with ledger.begin() as connection:
         lock_site(connection, site.site)
@@ -179,7 +253,12 @@ def _plan(site_day: SiteDay, *, site: Site, lake: LakeResource, ledger: LedgerRe
             assigned=planned.assignments,
             unplanned=planned.unplanned,
         )
-    return planned
+        assigned, left_over = plan_to_check(connection, **site_day.where)
+    outcomes = validate_table(assigned, suite=assignments_suite()), validate_table(left_over, suite=unplanned_orders_suite())
+    with ledger.begin() as connection:
+        for outcome in outcomes:
+            keep_validation(connection, outcome, site_day, run_id=run_id)
+    return planned, outcomes
 
 
 def _read_until(lake: LakeResource, site: Site, site_day: SiteDay) -> datetime:

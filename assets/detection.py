@@ -1,13 +1,16 @@
 """State detection: anomaly scores by the site's champion, incidents with a verdict."""
 
 import json
+from datetime import timedelta
 
 import dagster as dg
 import pandas as pd
+from sqlalchemy import Connection
 
 from assets.partitions import LOOK_BACK_DAYS, SiteDay, across_site, looking_back, site_days, site_days_of
-from assets.recording import OWNERS, column_schema, keep_validation, report, summed_up
+from assets.recording import OWNERS, column_schema, keep_validation, report, show_validations, summed_up
 from expectations.contracts import ANOMALY_SCORES
+from expectations.ledger_contracts import INCIDENT_ASSESSMENTS
 from ml.evidence import COLUMNS as EVIDENCE_COLUMNS
 from ml.evidence import build_evidence
 from ml.frames import typed_frame
@@ -17,8 +20,10 @@ from resources.lake import LakeResource
 from resources.ledger.findings import false_alarms, known_incidents, maintenance_between, replace_incidents
 from resources.ledger.learning import version_record
 from resources.ledger.ledger import LedgerResource
+from resources.ledger.verdicts import lock_verdicts
 from resources.models import CHAMPION, ModelsResource
 from resources.plant import PlantResource
+from resources.validation_pages import ValidationPagesResource
 
 GROUP = "state_detection"
 SETTLING_DAYS = 2  # whether a machine settles after a stop, the day before says
@@ -27,24 +32,42 @@ SETTLING_DAYS = 2  # whether a machine settles after a stop, the day before says
 @dg.asset(
     group_name=GROUP,
     owners=OWNERS,
-    kinds={"scikitlearn", "mlflow", "parquet"},
+    kinds={"scikitlearn", "mlflow", "parquet", "greatexpectations"},
     code_version="1",
     partitions_def=site_days,
     deps=[looking_back("machine_features", days=SETTLING_DAYS), across_site("detector_model")],
     backfill_policy=dg.BackfillPolicy.single_run(),
     metadata={"dagster/column_schema": column_schema(ANOMALY_SCORES)},
+    check_specs=[
+        dg.AssetCheckSpec(
+            "scores_hold_their_contract",
+            asset="anomaly_scores",
+            blocking=True,
+            description="One row per machine and window of the day, a score in [0, 1] where its state says so, given by the champion. "
+            "A failure is an error: the day's scores stay as they were, and the chain stops. A running machine without any is a warning.",
+        )
+    ],
 )
 def anomaly_scores(
-    context: dg.AssetExecutionContext, lake: LakeResource, ledger: LedgerResource, models: ModelsResource, plant: PlantResource
-) -> None:
+    context: dg.AssetExecutionContext,
+    lake: LakeResource,
+    ledger: LedgerResource,
+    models: ModelsResource,
+    plant: PlantResource,
+    validation_pages: ValidationPagesResource,
+) -> dg.MaterializeResult:
     """How unusual each machine was in each window: one row per machine and window, score in [0, 1], higher is more anomalous.
 
     0.61 is what a healthy machine reaches once a month. Each row names the members' scores, the sensors that moved and the
     detector's version. Source: `machine_features` and the site's champion in MLflow; a site without a champion has no
     scores yet. Consumers: `incidents`, `machine_health`, reports.
     """
+    from expectations.profiles import scores_profile
+    from expectations.suites import scores_profile_suite
+    from expectations.validation import validate_table
     from ml.detectors.fleet import SiteDetector
 
+    outcomes = {}
     detectors: dict[str, tuple[SiteDetector, int]] = {}
     for site_day in site_days_of(context):
         site = plant.site(site_day.site)
@@ -58,8 +81,12 @@ def anomaly_scores(
             detectors[site.site] = (SiteDetector.from_bytes(_verified_champion(ledger, models, site=site, version=version)), version)
         detector, version = detectors[site.site]
         scores = detector.score(features, site=site, model_version=version)
-        scores = scores[scores["window_start"] >= pd.Timestamp(site_day.start)]
-        path = lake.write("anomaly_scores", scores, site=site.site, day=site_day.day)
+        scores, features = (table[table["window_start"] >= pd.Timestamp(site_day.start)] for table in (scores, features))
+        profile = scores_profile(scores, features=features, day=site_day.day, version=version)
+        outcomes[site_day] = validate_table(profile, suite=scores_profile_suite())
+        with ledger.begin() as connection:
+            keep_validation(connection, outcomes[site_day], site_day, run_id=context.run.run_id)
+        path = lake.write("anomaly_scores", scores, **site_day.where) if outcomes[site_day].success else None
         scored = scores[scores["state"] == "scored"]
         report(
             context,
@@ -71,6 +98,9 @@ def anomaly_scores(
             highest_score=float(scored["score"].max()) if len(scored) else 0.0,
             model_version=version,
         )
+    pages = show_validations(outcomes, ledger=ledger, pages=validation_pages)
+    check = summed_up("scores_hold_their_contract", outcomes, severity=dg.AssetCheckSeverity.ERROR, pages=pages)
+    return dg.MaterializeResult(check_results=[check])
 
 
 def _verified_champion(ledger: LedgerResource, models: ModelsResource, *, site: Site, version: int) -> bytes:
@@ -89,7 +119,7 @@ def _verified_champion(ledger: LedgerResource, models: ModelsResource, *, site: 
     group_name=GROUP,
     owners=OWNERS,
     kinds={"greatexpectations", "postgres"},
-    code_version="1",
+    code_version="2",
     partitions_def=site_days,
     deps=[
         looking_back("anomaly_scores", days=LOOK_BACK_DAYS),
@@ -97,60 +127,83 @@ def _verified_champion(ledger: LedgerResource, models: ModelsResource, *, site: 
         looking_back("sensor_quality", days=LOOK_BACK_DAYS),
     ],
     backfill_policy=dg.BackfillPolicy.single_run(),
+    metadata={"dagster/column_schema": column_schema(INCIDENT_ASSESSMENTS)},
     check_specs=[
         dg.AssetCheckSpec(
             "incidents_are_judged",
             asset="incidents",
-            description="Every incident has complete evidence and a verdict; rules it failed are its reasons, not a fault of the data.",
+            description="Every incident has complete evidence and a verdict; rules it failed are its reasons, not a fault of the data. "
+            "A failure is a warning: what is not known has lowered the confidence already.",
         )
     ],
 )
-def incidents(context: dg.AssetExecutionContext, lake: LakeResource, ledger: LedgerResource, plant: PlantResource) -> dg.MaterializeResult:
+def incidents(
+    context: dg.AssetExecutionContext,
+    lake: LakeResource,
+    ledger: LedgerResource,
+    plant: PlantResource,
+    validation_pages: ValidationPagesResource,
+) -> dg.MaterializeResult:
     """Runs of anomalous windows on one machine that were active on the day, each with a verdict and its reasons.
 
     One row per incident and day in the ledger's `incident_assessments`: what was known at the day's end. An incident is
     named by machine and onset, so a re-run finds the same one. The verdict (credible, investigate, false positive suspected)
-    comes from Great Expectations over the evidence: detectors that agree, duration, sensor grades, stops, maintenance, the
-    whole site moving at once. Source: `anomaly_scores` of a week. Consumers: prognosis, work orders, reports.
+    comes from Great Expectations over the evidence: detectors that agree, duration, sensor grades and faults, gaps, starts and
+    stops, maintenance, the whole site moving at once. Source: `anomaly_scores` of a week. Consumers: prognosis, work orders, reports.
     """
     from expectations.verdicts import judge_incidents
 
     outcomes = {}
     for site_day in site_days_of(context):
-        site = plant.site(site_day.site)
-        scores = lake.read_days("anomaly_scores", site=site.site, start=site_day.looking_back(LOOK_BACK_DAYS), end=site_day.day)
+        start = site_day.looking_back(LOOK_BACK_DAYS)
+        scores = lake.read_days("anomaly_scores", site=site_day.site, start=start, end=site_day.day)
         with ledger.begin() as connection:
+            # in turn with a revalidation of the site: whoever comes later judges by the policy that is then in force
+            lock_verdicts(connection, site_day.site)
+            site = plant.site(site_day.site)
             known = known_incidents(connection, site=site.site, before=site_day.day)
-        found = find_incidents(scores, site=site, day=site_day.day, known=known)
-        evidence = _evidence(found, scores, lake=lake, ledger=ledger, site=site, site_day=site_day)
-        judgement = judge_incidents(evidence, policy=site.policy.verdict)
-        outcomes[site_day] = judgement.outcome
-        judged = _judged(found, evidence, scores, verdicts=judgement.verdicts)
-        with ledger.begin() as connection:
+            found = find_incidents(scores, site=site, day=site_day.day, known=known)
+            evidence = _evidence(connection, found, scores, lake=lake, site=site, site_day=site_day)
+            judgement = judge_incidents(evidence, policy=site.policy.verdict)
+            outcomes[site_day] = judgement.outcome
+            judged = _judged(found, evidence, scores, verdicts=judgement.verdicts)
             replace_incidents(connection, judged, site=site.site, day=site_day.day)
             keep_validation(connection, judgement.outcome, site_day, run_id=context.run.run_id)
         verdicts = judged["verdict"].value_counts()
         counted = {verdict: int(verdicts.get(verdict, 0)) for verdict in ("credible", "investigate", "false_positive_suspected")}
         report(context, site_day, rows=len(judged), figures=counted)
-    check = summed_up("incidents_are_judged", outcomes, severity=dg.AssetCheckSeverity.WARN)
+    pages = show_validations(outcomes, ledger=ledger, pages=validation_pages)
+    check = summed_up("incidents_are_judged", outcomes, severity=dg.AssetCheckSeverity.WARN, pages=pages)
     return dg.MaterializeResult(check_results=[check])
 
 
 def _evidence(
-    found: pd.DataFrame, scores: pd.DataFrame, *, lake: LakeResource, ledger: LedgerResource, site: Site, site_day: SiteDay
+    connection: Connection, found: pd.DataFrame, scores: pd.DataFrame, *, lake: LakeResource, site: Site, site_day: SiteDay
 ) -> pd.DataFrame:
     if found.empty:
         return typed_frame([], EVIDENCE_COLUMNS)
     start = site_day.looking_back(LOOK_BACK_DAYS)
-    columns = ["machine_id", "window_start", "sensor_id", "running_share"]
-    features = lake.read_days("machine_features", site=site.site, start=start, end=site_day.day, columns=columns)
-    quality = lake.read_days("sensor_quality", site=site.site, start=start, end=site_day.day, columns=["sensor_id", "grade"])
-    with ledger.begin() as connection:
-        maintenance = maintenance_between(connection, site=site.site, start=found["onset_at"].min(), end=site_day.end)
-        wolves = false_alarms(connection, site=site.site, until=site_day.day, days=30)
+    columns = ["machine_id", "window_start", "sensor_id", "coverage", "running_share"]
     return build_evidence(
-        found, scores=scores, features=features, quality=quality, site=site, maintenance=maintenance, false_alarms_30d=wolves
+        found,
+        scores=scores,
+        features=lake.read_days("machine_features", site=site.site, start=start, end=site_day.day, columns=columns),
+        quality=_quality(lake, site_day),
+        site=site,
+        maintenance=maintenance_between(connection, site=site.site, start=found["onset_at"].min(), end=site_day.end),
+        false_alarms_30d=false_alarms(connection, site=site.site, until=site_day.day, days=30),
     )
+
+
+def _quality(lake: LakeResource, site_day: SiteDay) -> pd.DataFrame:
+    """[sensor_id, day, grade, faults] of the days looked back on; no faults, not even none, on days graded before they were looked for."""
+    graded = []
+    for n in range(LOOK_BACK_DAYS):
+        day = site_day.day - timedelta(days=n)
+        stored = lake.read("sensor_quality", site=site_day.site, day=day, columns=["sensor_id", "grade", "faults"])
+        if stored is not None:
+            graded.append(stored.reindex(columns=["sensor_id", "grade", "faults"]).assign(day=day).astype(object))
+    return pd.concat(graded) if graded else pd.DataFrame(columns=["sensor_id", "grade", "faults", "day"])
 
 
 def _judged(found: pd.DataFrame, evidence: pd.DataFrame, scores: pd.DataFrame, *, verdicts: pd.DataFrame) -> pd.DataFrame:

@@ -7,8 +7,9 @@ from pydantic import Field
 
 from assets.manipulation import machine_features
 from assets.partitions import across_site, site, site_days, site_days_of
-from assets.recording import OWNERS, report
+from assets.recording import OWNERS, column_schema, keep_validation, report, show_validations, summed_up
 from assets.training import compare, days_to_learn_from, material_of, note_champion, put_to_work, training_of
+from expectations.ledger_contracts import DRIFT_FINDINGS
 from ml.drift import drift, reference_sample
 from ml.healthy import split_days
 from resources.lake import LakeResource
@@ -17,6 +18,7 @@ from resources.ledger.rows import replace_site_day
 from resources.ledger.tables import drift_findings
 from resources.models import CHAMPION, ModelsResource
 from resources.plant import PlantResource
+from resources.validation_pages import ValidationPagesResource
 
 GROUP = "learning"
 
@@ -105,20 +107,38 @@ def detector_model(
 @dg.asset(
     group_name=GROUP,
     owners=OWNERS,
-    kinds={"scipy", "postgres"},
+    kinds={"scipy", "postgres", "greatexpectations"},
     code_version="1",
     partitions_def=site_days,
     deps=[machine_features, across_site("detector_model")],
     backfill_policy=dg.BackfillPolicy.single_run(),
+    metadata={"dagster/column_schema": column_schema(DRIFT_FINDINGS)},
+    check_specs=[
+        dg.AssetCheckSpec(
+            "drift_holds_its_contract",
+            asset="drift_report",
+            description="One row per sensor, distances and p-values in [0, 1]. A failure is an error: the day's findings stay as they "
+            "were. It holds nothing up, for nothing rests on them. A sensor that has drifted is a warning.",
+        )
+    ],
 )
 def drift_report(
-    context: dg.AssetExecutionContext, lake: LakeResource, ledger: LedgerResource, models: ModelsResource, plant: PlantResource
-) -> None:
+    context: dg.AssetExecutionContext,
+    lake: LakeResource,
+    ledger: LedgerResource,
+    models: ModelsResource,
+    plant: PlantResource,
+    validation_pages: ValidationPagesResource,
+) -> dg.MaterializeResult:
     """How far each sensor's day lies from what the champion was trained on: one row per sensor, with KS, PSI and a verdict.
 
     Corrected for the number of sensors and for windows that resemble their neighbours. Consumers: reports, whoever decides
     on retraining.
     """
+    from expectations.suites import drift_suite
+    from expectations.validation import validate_table
+
+    outcomes = {}
     for site_day in site_days_of(context):
         where = site_day.where
         plant_site = plant.site(site_day.site)
@@ -128,7 +148,13 @@ def drift_report(
         if reference is None or features is None:
             report(context, site_day, rows=0, state="no champion yet" if reference is None else "no readings")
             continue
-        found = drift(features, reference, site=plant_site)
+        found = drift(features, reference, site=plant_site).assign(model_version=version)
+        outcomes[site_day] = validate_table(found, suite=drift_suite())
         with ledger.begin() as connection:
-            replace_site_day(connection, drift_findings, found.assign(model_version=version), **where)
+            keep_validation(connection, outcomes[site_day], site_day, run_id=context.run.run_id)
+            if outcomes[site_day].success:
+                replace_site_day(connection, drift_findings, found, **where)
         report(context, site_day, rows=len(found), sensors_drifted=int(found["is_drifted"].sum()), model_version=version)
+    pages = show_validations(outcomes, ledger=ledger, pages=validation_pages)
+    check = summed_up("drift_holds_its_contract", outcomes, severity=dg.AssetCheckSeverity.ERROR, pages=pages)
+    return dg.MaterializeResult(check_results=[check])

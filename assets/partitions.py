@@ -12,10 +12,13 @@ from typing import TypedDict
 import dagster as dg
 
 from resources.home import plant_folder
-from resources.plant import earliest_day
+from resources.plant_files import earliest_day
 
 LOOK_BACK_DAYS = 7  # an incident is followed back this far; see ml.incidents
-REACH_DAYS = 10  # a day's readings bear on this day and the nine after it: prognosis looks back on ten days of features
+HEALTH_FALLS_WITHIN_DAYS = 3  # a prediction asks whether its machine's health has fallen since so many days ago
+# A day's readings bear on this day and the 16 after it: its features say for 7 days more what is usual for a sensor, the grades that
+# rest on that are evidence on incidents for 6 days more, and a fall of the health that rests on these is looked for 3 days later.
+REACH_DAYS = 17
 SITE_TAG = "smart_maintenance/site"  # the run queue runs one at a time of each value: days of a site rest on the days before
 
 site = dg.DynamicPartitionsDefinition(name="site")

@@ -8,8 +8,9 @@ import pandas as pd
 from sqlalchemy import Connection, select
 
 from assets.detection import incidents
-from assets.partitions import SiteDay, looking_back, site_days, site_days_of
-from assets.recording import OWNERS, keep_validation, report, summed_up
+from assets.partitions import HEALTH_FALLS_WITHIN_DAYS, SiteDay, looking_back, site_days, site_days_of
+from assets.recording import OWNERS, column_schema, keep_validation, report, show_validations, summed_up
+from expectations.ledger_contracts import PREDICTIONS
 from ml.modes import failure_mode_of
 from ml.plant import MAX_HISTORY_DAYS, Site
 from ml.prognosis import MachinePrognosis, predict_machine, predictions_frame
@@ -20,8 +21,7 @@ from resources.ledger.rows import read_frame, replace_site_day
 from resources.ledger.tables import machine_health as health_table
 from resources.ledger.tables import predictions as predictions_table
 from resources.plant import PlantResource
-
-HEALTH_FALLS_WITHIN_DAYS = 3
+from resources.validation_pages import ValidationPagesResource
 
 
 @dg.asset(
@@ -36,17 +36,23 @@ HEALTH_FALLS_WITHIN_DAYS = 3
         looking_back("machine_features", days=MAX_HISTORY_DAYS),
     ],
     backfill_policy=dg.BackfillPolicy.single_run(),
+    metadata={"dagster/column_schema": column_schema(PREDICTIONS)},
     check_specs=[
         dg.AssetCheckSpec(
             "predictions_are_coherent",
             asset="failure_predictions",
             blocking=True,
-            description="Probabilities lie in [0, 1] and grow with the horizon, times to failure are in order: work must not rest on less.",
+            description="Probabilities lie in [0, 1] and grow with the horizon, times to failure are in order. A failure is an error: the "
+            "day's predictions stay as they were, and the chain stops, for work must not rest on less.",
         )
     ],
 )
 def failure_predictions(
-    context: dg.AssetExecutionContext, lake: LakeResource, ledger: LedgerResource, plant: PlantResource
+    context: dg.AssetExecutionContext,
+    lake: LakeResource,
+    ledger: LedgerResource,
+    plant: PlantResource,
+    validation_pages: ValidationPagesResource,
 ) -> dg.MaterializeResult:
     """When a machine is likely to fail: one row per machine and failure mode that was asked about on the day.
 
@@ -68,8 +74,9 @@ def failure_predictions(
             context.log.info(note)
         outcomes[site_day] = validate_table(predicted, suite=predictions_suite())
         with ledger.begin() as connection:
-            replace_site_day(connection, predictions_table, predicted, **where)
             keep_validation(connection, outcomes[site_day], site_day, run_id=context.run.run_id)
+            if outcomes[site_day].success:
+                replace_site_day(connection, predictions_table, predicted, **where)
         report(
             context,
             site_day,
@@ -78,7 +85,9 @@ def failure_predictions(
             linear_fallbacks=int((predicted["method"] == "linear").sum()),
             not_forecast=len(unknown),
         )
-    return dg.MaterializeResult(check_results=[summed_up("predictions_are_coherent", outcomes, severity=dg.AssetCheckSeverity.ERROR)])
+    pages = show_validations(outcomes, ledger=ledger, pages=validation_pages)
+    check = summed_up("predictions_are_coherent", outcomes, severity=dg.AssetCheckSeverity.ERROR, pages=pages)
+    return dg.MaterializeResult(check_results=[check])
 
 
 Asked = tuple[str, str | None, tuple[str, ...], tuple[str, ...]]  # machine, failure mode, sensors, incidents

@@ -1,6 +1,7 @@
-"""How assets report: the metadata every materialization carries, and verdicts turned into asset checks."""
+"""How assets report: the metadata every materialization carries, and validations: kept, shown as pages, turned into asset checks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,14 @@ from sqlalchemy import Connection
 from assets.partitions import SiteDay
 from expectations.contracts import Contract
 from expectations.validation import ValidationOutcome
-from resources.ledger.findings import record_validation
+from resources.ledger.ledger import LedgerResource
 from resources.ledger.rows import jsonable
+from resources.ledger.validations import lock_pages, newest_validations, record_validation, suite_summaries, validations_on
+from resources.validation_pages import ValidationPagesResource
 
 OWNERS = ["team:plant-data"]
+HISTORY_DAYS = 60
+MAX_LISTED = 50
 
 
 def column_schema(contract: Contract) -> dg.TableSchema:
@@ -64,15 +69,54 @@ def keep_validation(connection: Connection, outcome: ValidationOutcome, site_day
     )
 
 
-def summed_up(name: str, outcomes: Mapping[SiteDay, ValidationOutcome], *, severity: dg.AssetCheckSeverity) -> dg.AssetCheckResult:
-    """One check result for the run's site-days; the ledger has each one's."""
+def show_validations(
+    outcomes: Mapping[SiteDay, ValidationOutcome], *, ledger: LedgerResource, pages: ValidationPagesResource
+) -> dict[SiteDay, Path]:
+    """Make the pages of kept validations anew, and once for all of them the histories and the index; returns each one's page.
+
+    They are made from what the ledger holds, in turn: of two runs that end together, the later one's index has both.
+    """
+    from expectations.pages import day_page, history_page, index_page
+
+    if not outcomes:
+        return {}
+    shown: dict[SiteDay, Path] = {}
+    asked = sorted(((s.site, o.suite), s) for s, o in outcomes.items())
+    with ledger.begin() as connection:
+        lock_pages(connection)
+        summaries = suite_summaries(connection)
+        n_days = {(s.site, s.suite): s.n_days for s in summaries}
+        for (site, suite), group in groupby(asked, key=lambda entry: entry[0]):
+            for kept in validations_on(connection, site=site, suite=suite, days=[s.day for _, s in group]):
+                path = pages.day(site=site, suite=suite, day=kept.day)
+                pages.write(path, day_page(kept, dagster_url=pages.dagster_url))
+                shown[SiteDay(kept.day, site)] = path
+            newest = newest_validations(connection, site=site, suite=suite, limit=HISTORY_DAYS)
+            history = history_page(newest, n_days=n_days[site, suite], dagster_url=pages.dagster_url)
+            pages.write(pages.history(site=site, suite=suite), history)
+        pages.write(pages.index, index_page(summaries))
+    return shown
+
+
+def summed_up(
+    name: str, outcomes: Mapping[SiteDay, ValidationOutcome], *, severity: dg.AssetCheckSeverity, pages: Mapping[SiteDay, Path]
+) -> dg.AssetCheckResult:
+    """One check result for the run's site-days; the ledger has each one's, and `pages` says where it is shown."""
     failed = {s: o for s, o in outcomes.items() if not o.success}
-    claims: Sequence[str] = [f"{s.day} {s.site}: {r.name}" for s, o in sorted(failed.items()) for r in o.results if not r.success]
+    claims = [f"{s.day} {s.site}: {r.name}" for s, o in sorted(failed.items()) for r in o.results if not r.success]
+    links = {str(s.key): str(pages[s]) for s in (sorted(failed) or sorted(pages))[:MAX_LISTED]}
+    histories = {s.site: path.with_name("index.html") for s, path in pages.items()}
     return dg.AssetCheckResult(
         check_name=name,
         passed=not failed,
         severity=severity,
-        metadata={"site_days": len(outcomes), "site_days_failed": len(failed), "failed": dg.MetadataValue.json(list(claims[:50]))},
+        metadata={
+            "site_days": len(outcomes),
+            "site_days_failed": len(failed),
+            "failed": dg.MetadataValue.json(claims[:MAX_LISTED]),
+            "pages": dg.MetadataValue.json(links),
+            **{f"history_of_{site}": dg.MetadataValue.path(str(path)) for site, path in sorted(histories.items())},
+        },
     )
 
 

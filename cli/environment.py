@@ -10,9 +10,7 @@ from pathlib import Path
 
 from ml.plant import Site
 from resources.home import CHECKOUT, HOME_VARIABLE, PLANT_VARIABLE, Home, plant_folder
-from resources.ledger.ledger import LEDGER_VARIABLE, migrate
-from resources.models import STORE_VARIABLE
-from resources.plant import read_plant
+from resources.plant_files import read_plant
 from resources.postgres import URL_VARIABLE, database_url, make_databases, serving
 
 # Nothing calls out: the libraries' own telemetry is off, whoever starts them.
@@ -43,6 +41,9 @@ def places(home: Path | None, plant: Path | None) -> tuple[Home, Path]:
 
 def variables_of(home: Home, *, plant: Path, server_url: str) -> dict[str, str]:
     """What our processes, Dagster's and MLflow's read from their environment."""
+    from resources.ledger.ledger import LEDGER_VARIABLE
+    from resources.models import STORE_VARIABLE
+
     return {
         HOME_VARIABLE: str(home.root),
         PLANT_VARIABLE: str(plant),
@@ -61,6 +62,8 @@ def prepared(*, home: Path | None = None, plant: Path | None = None) -> Iterator
 
     `definitions` must be imported inside only: its partitions begin with the plant's first day.
     """
+    from resources.ledger.ledger import migrate
+
     where, plants = places(home, plant)
     sites = read_plant(plants)
     where.prepare(sites=[site.site for site in sites])

@@ -1,6 +1,6 @@
 """Headless runs: jobs of the code location, executed in this process and recorded in the Dagster instance."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -26,8 +26,9 @@ class Launcher:
         partition_key: str | None = None,
         tags: Mapping[str, str] | None = None,
         config: dg.RunConfig | None = None,
+        assets: Collection[dg.AssetKey] | None = None,
     ) -> dg.ExecuteInProcessResult:
-        """Execute a job to its end. Raises CommandError with the failed step's own words."""
+        """Execute a job to its end, or only these of its assets. Raises CommandError with the failed step's own words."""
         job = self.definitions.resolve_job_def(job_name)
         run_config: dict[str, Any] = config.to_config_dict() if config else {}  # type: ignore[no-untyped-call]
         run_config["loggers"] = {"console": {"config": {"log_level": "CRITICAL"}}}
@@ -36,6 +37,7 @@ class Launcher:
             instance=self.instance,
             partition_key=partition_key,
             tags=dict(tags or {}),
+            asset_selection=None if assets is None else list(assets),
             raise_on_error=False,
         )
         if not result.success:

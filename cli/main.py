@@ -5,17 +5,19 @@ import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from cli.environment import Environment, hush, places, prepared
 from cli.errors import CommandError
+from cli.options import HomeOption, PlantOption
+from cli.quarantine import quarantine
 from cli.server import LOOPBACK, PORTS, Address, Service, check_service, run_service
 from resources.home import HomeError
-from resources.landing import drop_file, is_deliverable
-from resources.plant import PlantError, read_plant
+from resources.plant_files import PlantError, read_plant
 from resources.postgres import DatabaseError
 
 if TYPE_CHECKING:
@@ -28,19 +30,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(quarantine, name="quarantine")
 console = Console()
 
-HomeOption = Annotated[
-    Optional[Path], typer.Option("--home", help="Data folder; left out: $SMART_MAINTENANCE_HOME, else .smart-maintenance in the checkout.")
-]
-PlantOption = Annotated[
-    Optional[Path],
-    typer.Option(
-        "--plant", help="Folder of plant files, one <site>.yaml each (left out: $SMART_MAINTENANCE_PLANT, else the demonstration plant)."
-    ),
-]
 DayOption = Annotated[Optional[datetime], typer.Option(formats=["%Y-%m-%d"], help="First day (UTC); left out: so that it ends yesterday.")]
 
+Format = Literal["csv", "parquet", "table"]  # of `readings`; its module is imported when it is asked for
 DEMO_DAYS = 35
 DEMO_SEED = 7
 
@@ -193,6 +188,87 @@ def report(
             console.print(str(path), soft_wrap=True)
 
 
+@app.command("readings")
+def show_readings(
+    sensor: Annotated[list[str], typer.Option(help="A sensor, or a pattern such as 'HH-C302-*'; may be given several times.")],
+    start: Annotated[str, typer.Option("--from", help="A day, or an ISO 8601 time; without an offset in the zone of --tz.")],
+    end: Annotated[str, typer.Option("--to", help="A day, inclusive, or a time, exclusive.")],
+    every: Annotated[
+        Optional[str], typer.Option(help="Mean, min, max and n per interval, counted from midnight of --tz: 30s, 10min, 1h, 1d.")
+    ] = None,
+    form: Annotated[
+        Optional[Format], typer.Option("--format", help="Left out: by the name of --out, else a table on a terminal and csv in a pipe.")
+    ] = None,
+    out: Annotated[Optional[Path], typer.Option(help="File to write; left out: standard output.")] = None,
+    tz: Annotated[
+        Optional[str], typer.Option(help="Zone of times read and shown: site, or a name such as Europe/Berlin. Left out: UTC.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Rows of a table; csv and parquet are always whole.")] = 40,
+    home: HomeOption = None,
+    plant: PlantOption = None,
+) -> None:
+    """Explore stored readings: those of some sensors, or figures per interval, as a table, CSV or Parquet.
+
+    Rows come day by day (UTC), within a day by sensor and time. An interval without readings is there, with n = 0.
+    """
+    from cli.readings import Question, explore
+
+    where, plants = places(home, plant)
+    question = Question.parse(where, plants, names=sensor, start=start, end=end, every=every, zone=tz)
+    explore(question, form=form, out=out, limit=limit, console=console)
+
+
+@app.command()
+def explain(
+    incident: Annotated[str, typer.Argument(help="Its name, or how only its name begins, such as a machine.")],
+    day: Annotated[
+        Optional[datetime], typer.Option(formats=["%Y-%m-%d"], help="As known at the end of this day; left out: the latest.")
+    ] = None,
+    form: Annotated[Literal["text", "json"], typer.Option("--format", help="json for machines.")] = "text",
+    home: HomeOption = None,
+    plant: PlantOption = None,
+) -> None:
+    """Explain an incident: what moved, the evidence, every rule with what it took off the confidence, the verdict, day by day."""
+    from cli.inspect import explanation, find_incident, page
+    from cli.planner import ledger_of
+
+    with prepared(home=home, plant=plant) as environment, ledger_of(environment).begin() as connection:
+        incident_id = find_incident(connection, incident)
+        told = explanation(connection, incident_id, day=day.date() if day else None, sites=environment.sites)
+    if form == "json":
+        typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
+    else:
+        console.print(page(told), highlight=False)
+
+
+@app.command()
+def revalidate(
+    start: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First day (UTC).")],
+    end: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (UTC), inclusive.")],
+    site: Annotated[Optional[str], typer.Option(help="One site; left out: all sites.")] = None,
+    is_applied: Annotated[bool, typer.Option("--apply", help="Write it, and make anew what rests on it.")] = False,
+    operator: Annotated[str, typer.Option(help="Who changes the verdicts; only with --apply.")] = "",
+    why: Annotated[str, typer.Option(help="Why; only with --apply.")] = "",
+    home: HomeOption = None,
+    plant: PlantOption = None,
+) -> None:
+    """Judge past incidents by the rules that the plant file has now: shows what would change, and changes it with --apply."""
+    with prepared(home=home, plant=plant) as environment:
+        hush()
+        from cli.revalidate import judge_again
+
+        judge_again(
+            environment,
+            start=start.date(),
+            end=end.date(),
+            site=site,
+            is_applied=is_applied,
+            operator=operator,
+            why=why,
+            console=console,
+        )
+
+
 @app.command("exec", context_settings={"ignore_unknown_options": True})
 def execute(
     command: Annotated[list[str], typer.Argument(help="A command and its arguments, after --.")],
@@ -216,7 +292,7 @@ def execute(
 def bench(
     home: HomeOption = None,
     only: Annotated[
-        Optional[list[str]], typer.Option(help="Only these groups: intake, definitions, demo; may be given several times.")
+        Optional[list[str]], typer.Option(help="Only these groups: intake, merge, validation, definitions, demo; may be repeated.")
     ] = None,
 ) -> None:
     """Measure speed and memory on this machine; prints a table and writes bench.json into the data folder."""
@@ -233,7 +309,7 @@ def main() -> None:
     try:
         app()
     except (CommandError, HomeError, PlantError, DatabaseError) as error:
-        Console(stderr=True).print(f"[red]error:[/red] {error}", soft_wrap=True, highlight=False)
+        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
         sys.exit(2)
 
 
@@ -276,6 +352,8 @@ def _demo_start(kept: Path) -> date:
 
 def _copy_into_landing(drops: Path, environment: Environment) -> list[str]:
     """Raises CommandError for a folder without drops."""
+    from resources.landing import drop_file, is_deliverable
+
     if not drops.is_dir():
         raise CommandError(f"There is no folder {drops}.")
     landing = environment.home.folder("landing")

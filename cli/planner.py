@@ -22,7 +22,7 @@ def ledger_of(environment: Environment) -> LedgerResource:
 
 def list_orders_table(environment: Environment, *, site: str | None, states: Collection[str]) -> Table:
     """Raises CommandError for an unknown site or state."""
-    _demand_site(environment, site)
+    demand_site(environment, site)
     unknown = sorted(set(states) - set(STATES))
     if unknown:
         raise CommandError(f"There is no state {', '.join(unknown)}; the states are {', '.join(STATES)}.")
@@ -84,7 +84,7 @@ def make_reports(environment: Environment, *, start: date, end: date, site: str 
     from resources.lake import LakeResource
     from resources.reports import ReportsResource
 
-    _demand_site(environment, site)
+    demand_site(environment, site)
     if end < start:
         raise CommandError(f"The range ends ({end}) before it starts ({start}).")
     lake = LakeResource(root=str(environment.home.folder("lake")))
@@ -98,7 +98,8 @@ def make_reports(environment: Environment, *, start: date, end: date, site: str 
         ]
 
 
-def _demand_site(environment: Environment, site: str | None) -> None:
+def demand_site(environment: Environment, site: str | None) -> None:
+    """Raises CommandError for a site that the plant does not have."""
     known = [s.site for s in environment.sites]
     if site is not None and site not in known:
         raise CommandError(f"The plant has no site {site!r}; it has {', '.join(known)}.")

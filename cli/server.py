@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, quote_plus
 
-from sqlalchemy.engine import make_url
-
 from cli.environment import prepared, variables_of
 from cli.errors import CommandError
 from resources.home import CHECKOUT, Home
@@ -122,6 +120,8 @@ def initialise(*, home: Path, plant: Path) -> None:
 
 def without_password(url: str) -> tuple[str, str | None]:
     """The URL for a list of arguments, which every user of the computer can read, and the password that it had."""
+    from sqlalchemy.engine import make_url
+
     named = make_url(url)
     in_query = named.query.get("password")
     password = named.password if named.password is not None else in_query if isinstance(in_query, str) else None

@@ -2,7 +2,7 @@
 
 Great Expectations by itself passes on missing values, on empty tables and on a duplicate index, and raises on text where
 numbers are due. So the index is renewed, an expectation that cannot be evaluated has failed for the whole table, and
-every suite states how many rows it wants. The import costs about 5 s and happens at the first validation only.
+every suite states how many rows it wants. The import costs over 1 s and happens at the first validation only.
 """
 
 import math
@@ -15,9 +15,12 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from expectations.loading import library, without_collection
+
 Severity = Literal["critical", "warning"]
+Result = Literal["failed", "warned", "passed"]
 MAX_EXAMPLES = 20
-_FEW_COLUMNS = 3
+FEW_COLUMNS = 3
 _LOCK = threading.Lock()  # the batch id is the same for every table, so two validations at once would mix their rows
 
 
@@ -60,6 +63,12 @@ class ExpectationOutcome:
     unexpected: tuple[dict[str, Any], ...]
     observed: str | None
 
+    @property
+    def result(self) -> Result:
+        if self.success:
+            return "passed"
+        return "failed" if self.severity == "critical" else "warned"
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "name": self.name,
@@ -77,6 +86,7 @@ class ValidationOutcome:
     """`success`: every critical expectation holds. Warnings are in `results` and in `n_failed`."""
 
     suite: str
+    description: str
     table: str
     n_rows: int
     success: bool
@@ -91,6 +101,7 @@ class ValidationOutcome:
         """Plain Python values only: ready for JSON."""
         return {
             "suite": self.suite,
+            "description": self.description,
             "table": self.table,
             "n_rows": self.n_rows,
             "success": self.success,
@@ -118,7 +129,7 @@ def validate_table(frame: pd.DataFrame, *, suite: Suite) -> ValidationOutcome:
     present = set(frame.columns)
     if frame.empty and suite.min_rows == 0 and all(present.issuperset(r.columns) for r in rules):
         outcomes = tuple(_passed(r, observed="no rows") for r in rules)
-        return ValidationOutcome(suite.name, suite.table, n_rows=0, success=True, results=outcomes)
+        return ValidationOutcome(suite.name, suite.description, suite.table, n_rows=0, success=True, results=outcomes)
     return outcome_of(frame, suite=suite, findings=evaluate(frame, rules=rules))
 
 
@@ -132,16 +143,14 @@ def outcome_of(frame: pd.DataFrame, *, suite: Suite, findings: Mapping[str, Find
     rules = rules_of(suite)
     outcomes = tuple(_outcome(frame, rule=rule, finding=findings[rule.name], key=suite.key) for rule in rules)
     success = all(o.success for o in outcomes if o.severity == "critical")
-    return ValidationOutcome(suite.name, suite.table, n_rows=len(frame), success=success, results=outcomes)
+    return ValidationOutcome(suite.name, suite.description, suite.table, n_rows=len(frame), success=success, results=outcomes)
 
 
 def gx_expectation(kind: str, **arguments: Any) -> Callable[[], Any]:
     """Makes the expectation of this class when asked, so that declaring a suite does not load the library."""
 
     def build() -> Any:
-        import great_expectations.expectations as gxe
-
-        return getattr(gxe, kind)(**arguments)
+        return getattr(library().expectations, kind)(**arguments)
 
     return build
 
@@ -155,9 +164,10 @@ def row_count_rule(suite: Suite) -> Rule:
 def evaluate(frame: pd.DataFrame, *, rules: Sequence[Rule]) -> dict[str, Finding]:
     """Findings by rule name, over a table with a fresh index.
 
-    Two passes: pass or fail for all (about 6 ms for a rule), then the rows of those that failed (about 12 ms).
+    Two passes: pass or fail for all (about 3 ms for a rule), then the rows of those that failed (about 6 ms). Without rests of
+    the collector in between: they were a fifth of the time.
     """
-    with _LOCK:
+    with _LOCK, without_collection():
         passed = {name: bool(result.success) for name, result in _run(frame, rules=rules, result_format="BOOLEAN_ONLY").items()}
         failed = [r for r in rules if not passed[r.name]]
         if not failed:
@@ -171,7 +181,7 @@ def evaluate(frame: pd.DataFrame, *, rules: Sequence[Rule]) -> dict[str, Finding
 @cache
 def _batch_definition() -> Any:
     """One ephemeral context for the process: making it costs 0.1 s, and it keeps nothing but the last table."""
-    import great_expectations as gx
+    gx = library()
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     context = gx.get_context(mode="ephemeral")
@@ -181,8 +191,7 @@ def _batch_definition() -> Any:
 
 def _run(frame: pd.DataFrame, *, rules: Sequence[Rule], result_format: Any) -> dict[str, Any]:
     """Great Expectations' results by rule name. It reorders them, so each expectation carries its rule's name."""
-    import great_expectations as gx
-
+    gx = library()
     expectations = []
     for rule in rules:
         expectation = rule.build()
@@ -245,7 +254,7 @@ def _example(row: pd.Series, *, columns: tuple[str, ...], key: tuple[str, ...]) 
     shown = {k: _plain(row[k]) for k in key if k in row.index}
     for column in columns:
         value = _plain(row[column])
-        if len(columns) <= _FEW_COLUMNS or value is None or value in ("inf", "-inf"):
+        if len(columns) <= FEW_COLUMNS or value is None or value in ("inf", "-inf"):
             shown[column] = value
     return shown
 

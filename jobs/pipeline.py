@@ -1,4 +1,4 @@
-"""Asset jobs: take drops in, process a site-day, plan a site-day, train detectors."""
+"""Asset jobs: take drops in, process a site-day, plan a site-day, train detectors, add the whole history up."""
 
 import dagster as dg
 
@@ -15,17 +15,23 @@ SITE_DAY_ASSETS = (
     "drift_report",
     "maintenance_reports",
 )
+# Checks over everything ever stored. A job that selects an asset has its checks run too, so the other jobs leave these out.
+HISTORY_CHECKS = dg.AssetSelection.checks(
+    dg.AssetCheckKey(dg.AssetKey("drops"), "every_drop_adds_up"),
+    dg.AssetCheckKey(dg.AssetKey("drops"), "files_of_drops_are_whole"),
+    dg.AssetCheckKey(dg.AssetKey("sensor_readings"), "readings_come_from_drops"),
+)
 EXCLUSIVE = "smart_maintenance/exclusive"  # the run queue runs one at a time of each value
 
 intake = dg.define_asset_job(
     "intake",
-    selection=dg.AssetSelection.assets("drops"),
+    selection=dg.AssetSelection.assets("drops") - HISTORY_CHECKS,
     description="Take delivered files in: verdicts per row, segments per site-day, originals to the archive.",
     tags={EXCLUSIVE: "intake"},
 )
 process_site_day = dg.define_asset_job(
     "process_site_day",
-    selection=dg.AssetSelection.assets(*SITE_DAY_ASSETS),
+    selection=dg.AssetSelection.assets(*SITE_DAY_ASSETS) - HISTORY_CHECKS,
     description="All that follows from a site-day's readings: quality, features, scores, incidents, predictions, orders, plan, reports.",
 )
 plan_site_day = dg.define_asset_job(
@@ -38,4 +44,10 @@ train_detectors = dg.define_asset_job(
     selection=dg.AssetSelection.assets("detector_model"),
     description="Train a site's detector on its healthy days, compare it with the champion, promote it if the gate passes.",
 )
-ASSET_JOBS = (intake, process_site_day, plan_site_day, train_detectors)
+check_history = dg.define_asset_job(
+    "check_history",
+    selection=HISTORY_CHECKS,
+    description="Add the whole history up: verdicts, segments, quarantined rows, originals and readings, in the ledger and as files.",
+    tags={EXCLUSIVE: "check_history"},
+)
+ASSET_JOBS = (intake, process_site_day, plan_site_day, train_detectors, check_history)

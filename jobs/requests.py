@@ -12,15 +12,16 @@ from resources.ledger.intake import PendingSiteDay, days_with_readings, pending_
 from resources.ledger.ledger import LedgerResource
 
 WAITING = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED)
-ACTIVE = (*WAITING, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED)
+UNDER_WAY = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED)
+ACTIVE = (*WAITING, *UNDER_WAY)
 
 
 def reopened(pending: Iterable[PendingSiteDay], stored: Mapping[str, Collection[date]]) -> list[SiteDay]:
-    """Site-days with waiting segments, and the stored days after them that look back on them."""
+    """Site-days that wait, and the stored days that look back on those with new readings; merging makes these wait, too."""
     due: set[SiteDay] = set()
     for item in pending:
         due.add(SiteDay(item.day, item.site))
-        following = (item.day + timedelta(days=n) for n in range(1, REACH_DAYS))
+        following = () if item.is_merged else (item.day + timedelta(days=n) for n in range(1, REACH_DAYS))
         due.update(SiteDay(day, item.site) for day in following if day in stored.get(item.site, ()))
     return sorted(due)
 
@@ -39,24 +40,30 @@ def run_requests(due: Sequence[SiteDay], *, key: str) -> Iterator[dg.RunRequest]
 
 
 def pending_requests(ledger: LedgerResource, instance: dg.DagsterInstance) -> list[dg.RunRequest]:
-    """Runs for everything that has not gone through the chain, but for stretches that a queued run will take along."""
+    """Runs for everything that has not gone through the chain, but for what a run will take along.
+
+    A queued run takes along all that waits by then for its days; one under way, what had been merged.
+    """
     with ledger.begin() as connection:
         pending = pending_site_days(connection)
         stored = {site: set(days_with_readings(connection, site=site)) for site in {p.site for p in pending}}
-    taken_along = _queued_stretches(instance) if pending else set()
+    if not pending:
+        return []
+    queued, under_way = _stretches_of(instance, WAITING), _stretches_of(instance, UNDER_WAY)
+    pending = [p for p in pending if not (p.is_merged and _is_within([SiteDay(p.day, p.site)], under_way))]
     requests: list[dg.RunRequest] = []
     for site in sorted(stored):
         of_site = [p for p in pending if p.site == site]
         for stretch in stretches(reopened(of_site, stored)):
-            if (stretch[0], stretch[-1]) not in taken_along:
-                waiting = [p for p in of_site if stretch[0].day <= p.day <= stretch[-1].day]
-                requests.extend(run_requests(stretch, key=key_of(waiting)))
+            if not _is_within(stretch, queued):
+                first = stretch[0].day - timedelta(days=REACH_DAYS)
+                requests.extend(run_requests(stretch, key=key_of(p for p in of_site if first < p.day <= stretch[-1].day)))
     return requests
 
 
 def key_of(pending: Iterable[PendingSiteDay]) -> str:
-    """A run key that changes whenever another segment waits."""
-    content = "\n".join(f"{p.site} {p.day} {' '.join(p.drop_ids)}" for p in pending)
+    """A run key that changes whenever another segment waits, or a day waits again."""
+    content = "\n".join(f"{p.site} {p.day} {' '.join(p.drop_ids)} {p.reopened_at}" for p in pending)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
@@ -65,16 +72,20 @@ def is_at_work(instance: dg.DagsterInstance, job_name: str) -> bool:
     return bool(instance.get_run_records(dg.RunsFilter(job_name=job_name, statuses=list(ACTIVE)), limit=1))
 
 
-def _queued_stretches(instance: dg.DagsterInstance) -> set[tuple[SiteDay, SiteDay]]:
-    """First and last site-day of each run that has not begun to read."""
-    found = set()
-    for record in instance.get_run_records(dg.RunsFilter(job_name="process_site_day", statuses=list(WAITING))):
+def _stretches_of(instance: dg.DagsterInstance, statuses: Sequence[dg.DagsterRunStatus]) -> list[tuple[SiteDay, SiteDay]]:
+    """First and last site-day of each run of the chain."""
+    found = []
+    for record in instance.get_run_records(dg.RunsFilter(job_name="process_site_day", statuses=list(statuses))):
         tags = record.dagster_run.tags
         first = tags.get("dagster/asset_partition_range_start") or tags.get("dagster/partition")
         last = tags.get("dagster/asset_partition_range_end") or first
         if first and last:
-            found.add((SiteDay.of(first), SiteDay.of(last)))
+            found.append((SiteDay.of(first), SiteDay.of(last)))
     return found
+
+
+def _is_within(stretch: Sequence[SiteDay], others: Iterable[tuple[SiteDay, SiteDay]]) -> bool:
+    return any(first.site == stretch[0].site and first <= stretch[0] and stretch[-1] <= last for first, last in others)
 
 
 def stretches(due: Sequence[SiteDay]) -> Iterator[list[SiteDay]]:

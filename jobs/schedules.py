@@ -1,4 +1,4 @@
-"""What the clock starts: reconciling, the close of a site's day, weekly training."""
+"""What the clock starts: reconciling, the nightly look at the whole history, the close of a site's day, weekly training."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -25,6 +25,19 @@ def reconcile(context: dg.ScheduleEvaluationContext, ledger: LedgerResource) -> 
     hour = context.scheduled_execution_time.strftime("%Y-%m-%dT%H")  # what fails is tried again every hour, not every five minutes
     requests = [r.with_replaced_attrs(run_key=f"{r.run_key}:{hour}") for r in pending_requests(ledger, context.instance)]
     return requests or dg.SkipReason("Everything has gone through the chain.")
+
+
+@dg.schedule(
+    name="nightly_history_check",
+    job_name="check_history",
+    cron_schedule="0 2 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Each night at 2 (UTC): adds the whole history up, from the delivered bytes to the stored readings.",
+)
+def nightly_history_check(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    day = context.scheduled_execution_time.date().isoformat()
+    return dg.RunRequest(run_key=day, run_config=dg.RunConfig(ops={"drops_files_of_drops_are_whole": {"config": {"day": day}}}))
 
 
 def site_schedules(sites: Sequence[Site]) -> list[dg.ScheduleDefinition]:

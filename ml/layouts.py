@@ -9,11 +9,13 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-from ml.columns import Bools, Floats, Ints, as_text, codes, instants, numbers
-from ml.formats import RAW_LIMIT, DropRows, Wanted
+from ml.columns import Bools, Floats, Ints, as_text, codes, numbers
+from ml.drop_rows import DropRows, Wanted
+from ml.instants import Instants, instants
 from ml.plant import Sensor, Site
+from ml.repairs import clamped, in_sensor_units, without_missing
+from ml.text_blocks import RAW_LIMIT
 
 UNKNOWN = -1
 
@@ -65,16 +67,22 @@ class SensorCodes:
 
 @dataclass(frozen=True)
 class Delivered:
-    """One entry per delivered reading; `code` is UNKNOWN and `value` NaN where there is none, `at_us` 0 where not `is_instant`."""
+    """One entry per delivered reading; `code` is UNKNOWN and `value` NaN where there is none.
 
-    row: Ints
+    `row` is the entry's row (all rows in their order if None), `column` the position of its cell's column in a wide drop.
+    `instants` and `series`, which numbers what the clock of a row belongs to, have an entry per row. `value` is in the sensor's unit;
+    `is_repaired` marks values that were converted to it, or set on the edge of the physical band.
+    """
+
+    row: Ints | None
     column: Ints | None
     code: Ints
-    at_us: Ints
-    is_instant: Bools
+    instants: Instants
+    series: Ints
     value: Floats
     is_wrong_unit: Bools | None
     is_bad_quality: Bools | None
+    is_repaired: Bools | None
 
 
 def wanted_columns(site: Site) -> Wanted:
@@ -83,7 +91,8 @@ def wanted_columns(site: Site) -> Wanted:
     marks = [name for name in ((c.machine if is_wide else c.sensor_id), c.quality, c.unit) if name]
     required = (c.timestamp, *marks) if is_wide else (c.timestamp, *marks, c.value)
     claimed = {s.name_in_drops for s in site.sensors} - set(required) if is_wide else set()
-    return Wanted(required=required, repeating=frozenset(marks), unique=frozenset(required) | claimed, everything=is_wide)
+    numeric = frozenset(claimed if is_wide else {c.value})
+    return Wanted(required=required, repeating=frozenset(marks), numeric=numeric, unique=frozenset(required) | claimed, everything=is_wide)
 
 
 def delivered(rows: DropRows, sensors: SensorCodes) -> Delivered:
@@ -93,16 +102,17 @@ def delivered(rows: DropRows, sensors: SensorCodes) -> Delivered:
 def _long(rows: DropRows, sensors: SensorCodes) -> Delivered:
     drops, c = sensors.site.drops, sensors.site.drops.columns
     code = codes(rows.column(c.sensor_id), lambda name: sensors.by_name.get(("", name), UNKNOWN))
-    at, ok = instants(rows.column(c.timestamp), drops.timestamp_format, zone=sensors.site.drop_zone, series=code)
+    value, is_wrong_unit, is_repaired = _put_right(numbers(rows.column(c.value), decimal=drops.decimal), code, rows, sensors, row=None)
     return Delivered(
-        row=np.arange(len(code)),
+        row=None,
         column=None,
         code=code,
-        at_us=at,
-        is_instant=ok,
-        value=numbers(rows.column(c.value)),
-        is_wrong_unit=_wrong_unit(rows, sensors, row=None, code=code),
+        instants=_instants(rows, sensors.site),
+        series=code,
+        value=value,
+        is_wrong_unit=is_wrong_unit,
         is_bad_quality=_bad_quality(rows, sensors.site),
+        is_repaired=is_repaired,
     )
 
 
@@ -113,7 +123,6 @@ def _wide(rows: DropRows, sensors: SensorCodes) -> Delivered:
         machine = codes(rows.column(c.machine), lambda name: machines.index(name) if name in machines else UNKNOWN)
     else:
         machine = np.zeros(len(rows.lines), np.int64)
-    at, ok = instants(rows.column(c.timestamp), drops.timestamp_format, zone=sensors.site.drop_zone, series=machine)
     not_cells = {name for name in (c.timestamp, c.machine, c.quality, c.unit) if name}
     row_parts, value_parts, code_parts, cell_columns = [np.empty(0, np.int64)], [np.empty(0)], [np.empty(0, np.int64)], []
     for i, (name, column) in enumerate(zip(rows.names, rows.columns, strict=True)):
@@ -122,21 +131,41 @@ def _wide(rows: DropRows, sensors: SensorCodes) -> Delivered:
         filled = _filled(column)
         column_codes = np.array([sensors.by_name.get((m, name), UNKNOWN) for m in machines] + [UNKNOWN], np.int64)
         row_parts.append(filled)
-        value_parts.append(numbers(column)[filled])
+        value_parts.append(numbers(column, decimal=drops.decimal)[filled])
         code_parts.append(column_codes[machine[filled]])
         cell_columns.append(np.full(len(filled), i))
     row, code = np.concatenate(row_parts), np.concatenate(code_parts)
     bad_quality = _bad_quality(rows, sensors.site)
+    value, is_wrong_unit, is_repaired = _put_right(np.concatenate(value_parts), code, rows, sensors, row=row)
     return Delivered(
         row=row,
         column=np.concatenate([np.empty(0, np.int64), *cell_columns]),
         code=code,
-        at_us=at[row],
-        is_instant=ok[row],
-        value=np.concatenate(value_parts),
-        is_wrong_unit=_wrong_unit(rows, sensors, row=row, code=code),
+        instants=_instants(rows, sensors.site),
+        series=machine,
+        value=value,
+        is_wrong_unit=is_wrong_unit,
         is_bad_quality=None if bad_quality is None else bad_quality[row],
+        is_repaired=is_repaired,
     )
+
+
+def _instants(rows: DropRows, site: Site) -> Instants:
+    drops = site.drops
+    return instants(rows.column(drops.columns.timestamp), drops.timestamp_format, zone=site.drop_zone, decimal=drops.decimal)
+
+
+def _put_right(
+    value: Floats, code: Ints, rows: DropRows, sensors: SensorCodes, *, row: Ints | None
+) -> tuple[Floats, Bools | None, Bools | None]:
+    """Values in the sensors' units and within reach of their bands; which are in a wrong unit, and which were put right."""
+    drops = sensors.site.drops
+    given = rows.column(drops.columns.unit) if drops.columns.unit else None
+    value = without_missing(value, drops)
+    value, is_wrong_unit, is_converted = in_sensor_units(value, code, sensors=sensors.sensors, given=given, row=row)
+    value, is_clamped = clamped(value, code, sensors=sensors.sensors)
+    parts = [part for part in (is_converted, is_clamped) if part is not None]
+    return value, is_wrong_unit, np.logical_or.reduce(parts) if parts else None
 
 
 def _filled(column: pa.ChunkedArray) -> Ints:
@@ -152,28 +181,17 @@ def _bad_quality(rows: DropRows, site: Site) -> Bools | None:
     return None if name is None else codes(rows.column(name), lambda word: int(word in bad)).astype(bool)
 
 
-def _wrong_unit(rows: DropRows, sensors: SensorCodes, *, row: Ints | None, code: Ints) -> Bools | None:
-    """A unit that is not the sensor's own, letter by letter; no unit at all counts as another one."""
-    name = sensors.site.drops.columns.unit
-    if name is None:
-        return None
-    units = sorted({s.unit for s in sensors.sensors})
-    due: NDArray[np.int64] = np.array([units.index(s.unit) for s in sensors.sensors] + [UNKNOWN], np.int64)
-    given = codes(rows.column(name), lambda unit: units.index(unit) if unit in units else UNKNOWN)
-    is_wrong: Bools = (given if row is None else given[row]) != due[code]
-    return is_wrong
-
-
 def raw_text(rows: DropRows, found: Delivered, *, index: Ints, site: Site) -> pa.Array:
     """What stood in the file, for the entries at `index`: the line of a long text, else `column=value` of the parts that count."""
+    row = index if found.row is None else found.row[index]
     if found.column is None and rows.text is not None:
-        return rows.text.take(rows.lines[found.row[index]])
+        return rows.text.take(rows.lines[row])
     c = site.drops.columns
-    at = pa.array(found.row[index])
+    at = pa.array(row)
     names = [c.timestamp, c.machine] if found.column is not None else [c.timestamp, c.sensor_id, c.value, c.quality, c.unit]
     parts = [_named(name, as_text(rows.column(name).take(at))) for name in names if name]
     if found.column is not None:
-        parts.append(_cells(rows, found.row[index], found.column[index]))
+        parts.append(_cells(rows, row, found.column[index]))
     joined = pc.binary_join_element_wise(*parts, pa.scalar(", "))
     return pc.utf8_slice_codeunits(joined, 0, RAW_LIMIT)
 

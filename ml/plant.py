@@ -8,7 +8,10 @@ from datetime import date, time
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from ml.drop_format import DropFormat
+from ml.units import conversion
 
 SensorType = Literal["temperature", "vibration", "pressure", "current", "flow", "voltage", "rotation_speed", "level", "power", "other"]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -50,13 +53,32 @@ class Sensor(_Value):
     source_name: str | None = Field(
         default=None, description="name of the sensor in the drops (long) or of its column (wide); the sensor_id if left out"
     )
+    source_unit: str | None = Field(
+        default=None, min_length=1, description="unit of its values in the drops, if it is another one; they are converted to `unit`"
+    )
     physical: Band = Field(default=Band(), description="what the sensor can measure; a reading outside is refused")
+    clamp_within: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="a reading outside the physical band by no more than this is set on its edge"
+    )
     alarm: Band = Field(default=Band(), description="alarm limits")
     trip: Band = Field(default=Band(), description="trip limits: the machine must stop; a failure, for prognosis")
 
     @property
     def name_in_drops(self) -> str:
         return self.source_name if self.source_name is not None else self.sensor_id
+
+    @field_validator("source_unit")
+    @classmethod
+    def _convertible(cls, source_unit: str | None, info: ValidationInfo) -> str | None:
+        if source_unit is not None and {"unit", "type"} <= info.data.keys():
+            conversion(source_unit, info.data["unit"], sensor_type=info.data["type"])
+        return source_unit
+
+    @model_validator(mode="after")
+    def _clamped_to_something(self) -> Self:
+        if self.clamp_within is not None and self.physical.low is None and self.physical.high is None:
+            raise ValueError("clamp_within needs a physical band, on whose edge readings can be set")
+        return self
 
     @model_validator(mode="after")
     def _nested(self) -> Self:
@@ -99,30 +121,6 @@ class Machine(_Value):
         if self.running_when and self.running_when.sensor_id not in {s.sensor_id for s in self.sensors}:
             raise ValueError(f"running_when names {self.running_when.sensor_id}, which is no sensor of {self.machine_id}")
         return self
-
-
-class DropColumns(_Value):
-    """Names of the columns in the site's drops."""
-
-    timestamp: str = "timestamp"
-    sensor_id: str = "sensor_id"
-    value: str = "value"
-    quality: str | None = None
-    unit: str | None = None
-    machine: str | None = Field(default=None, description="wide drops only: the column that names the machine")
-
-
-class DropFormat(_Value):
-    """How the site's drops are written. Files that end in .gz are unpacked."""
-
-    kind: Literal["csv", "jsonl", "parquet"] = "csv"
-    layout: Literal["long", "wide"] = "long"
-    delimiter: str = Field(default=",", min_length=1, max_length=1)
-    columns: DropColumns = DropColumns()
-    timestamp_format: str = Field(default="iso", description="iso, epoch_s, epoch_ms, or a strptime pattern")
-    time_zone: str = Field(default="UTC", description="of timestamps without an offset: UTC, site, or an IANA name")
-    bad_quality: tuple[str, ...] = Field(default=("bad", "Bad", "BAD"), description="values of the quality column that are refused")
-    clock_tolerance_s: float = Field(default=300, ge=0, description="how far a timestamp may lie in the future")
 
 
 class Shift(_Value):
@@ -182,6 +180,23 @@ class DetectionPolicy(_Value):
         return self
 
 
+DEFAULT_ADJUSTMENTS: dict[str, float] = {
+    "members_agree": -0.2,
+    "peak_is_high": -0.15,
+    "lasts_long_enough": -0.2,
+    "is_sustained": -0.15,
+    "sensors_moved": -0.2,
+    "sensors_are_trustworthy": -0.35,
+    "no_sensor_fault_explains_it": -0.35,
+    "readings_are_complete": -0.15,
+    "machine_was_running": -0.4,
+    "machine_had_settled": -0.15,
+    "machine_was_not_in_maintenance": -0.6,
+    "machine_rarely_cries_wolf": -0.15,
+    "site_did_not_move_at_once": -0.3,
+}
+
+
 class VerdictPolicy(_Value):
     """Thresholds of the evidence rules, what each failed rule takes off the confidence, and the verdict's bands."""
 
@@ -191,24 +206,34 @@ class VerdictPolicy(_Value):
     min_members_agreeing: int = Field(default=2, ge=1)
     min_peak_score: Share = 0.7
     min_duration_windows: int = Field(default=6, ge=1)
+    min_anomalous_share: Share = Field(default=0.25, description="of its scored windows, at or above the on-threshold")
     min_sensors_moved: int = Field(default=1, ge=1)
     worst_grade_allowed: Literal["A", "B", "C"] = "C"
+    max_faulty_share: Share = Field(default=0.5, description="of the movement, from sensors with a fault of their own")
+    min_coverage: Share = Field(default=0.7, description="readings of the sensors it rests on, over those due in its scored windows")
+    min_running_share: Share = Field(default=0.5, description="share of the incident in which the machine ran")
+    min_hours_since_start: float = Field(
+        default=2, ge=0, description="from the machine's last start to the middle of its anomalous windows"
+    )
     max_false_alarms_30d: int = Field(default=3, ge=0)
     max_site_share: Share = Field(default=0.6, description="share of the site's machines anomalous at the same time")
-    adjustments: dict[str, float] = Field(
-        default={
-            "members_agree": -0.2,
-            "peak_is_high": -0.15,
-            "lasts_long_enough": -0.2,
-            "sensors_are_trustworthy": -0.35,
-            "sensors_moved": -0.2,
-            "machine_was_running": -0.4,
-            "machine_was_not_in_maintenance": -0.6,
-            "machine_rarely_cries_wolf": -0.15,
-            "site_did_not_move_at_once": -0.3,
-        },
-        description="expectation name -> what its failure adds to the confidence",
+    adjustments: dict[str, Annotated[float, Field(ge=-1, le=0)]] = Field(
+        default=DEFAULT_ADJUSTMENTS, description="rule -> what its failure adds to the confidence; rules left out keep their default"
     )
+
+    @field_validator("adjustments")
+    @classmethod
+    def _of_known_rules(cls, given: dict[str, float]) -> dict[str, float]:
+        unknown = [name for name in given if name not in DEFAULT_ADJUSTMENTS]
+        if unknown:
+            raise ValueError(f"there is no rule {', '.join(unknown)}; the rules are {', '.join(DEFAULT_ADJUSTMENTS)}")
+        return {**DEFAULT_ADJUSTMENTS, **given}
+
+    @model_validator(mode="after")
+    def _bands_in_order(self) -> Self:
+        if self.investigate_from > self.credible_from:
+            raise ValueError(f"investigate_from ({self.investigate_from}) must not exceed credible_from ({self.credible_from})")
+        return self
 
 
 class ApprovalPolicy(_Value):

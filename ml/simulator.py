@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ml.plant import Machine, Site
+from ml.simulation.display import displayed
 from ml.simulation.faults import MACHINE_FAULTS, RUNS_BEFORE_FAILURE, Fault, default_faults, mark, resolve_faults
 from ml.simulation.gateway import Drop, DropCounts, Ints, as_received, check_format, cut_into_drops
 from ml.simulation.machines import DAY_S, Floats, build_grid, duty_of, healthy_signal, operating_point, stream
@@ -25,7 +26,7 @@ _DROPS_PER_DAY = (1, 2, 3, 4, 6, 8, 12, 24)
 
 @dataclass(frozen=True, eq=False)
 class SimulatedDay:
-    """One site-day: what was measured (`readings`: sensor_id, timestamp, value; every due reading) and what was delivered (`drops`)."""
+    """One site-day: what was measured (`readings`: sensor_id, timestamp, value) and what was delivered (`drops`)."""
 
     site_id: str
     day: date
@@ -112,10 +113,10 @@ def _machine_series(site: Site, machine: Machine, faults: tuple[Fault, ...], *, 
     series = {}
     for sensor in machine.sensors:
         at_s = np.arange(int(np.ceil(days * DAY_S / sensor.interval_s))) * sensor.interval_s
-        shown = signals[sensor.sensor_id][(at_s / grid.step_s).astype(np.int64)]
-        # Adding zero turns a negative zero, which no instrument shows, into zero.
-        value = np.clip(np.round(shown, points[sensor.sensor_id].decimals) + 0.0, sensor.physical.low, sensor.physical.high)
-        series[sensor.sensor_id] = _Series(begin + np.round(at_s * 1e6).astype(np.int64), value)
+        measured = signals[sensor.sensor_id][(at_s / grid.step_s).astype(np.int64)]
+        own = [f for f in faults if f.sensor_id == sensor.sensor_id]
+        times = begin + np.round(at_s * 1e6).astype(np.int64)
+        series[sensor.sensor_id] = _Series(*displayed(times, measured, own, sensor=sensor, decimals=points[sensor.sensor_id].decimals))
     return series
 
 

@@ -9,8 +9,8 @@ import pandas as pd
 import pyarrow as pa
 
 from ml.columns import US_PER_DAY, Bools, Floats, Ints
+from ml.key_order import sorted_order
 from ml.plant import Machine, Sensor, Site
-from ml.readings import sorted_order
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,16 @@ class SiteDay:
         return np.array([s.interval_s for s in self.sensors]) * 1e6
 
 
+def sensors_in_order(site: Site) -> tuple[tuple[Sensor, Machine], ...]:
+    """The site's sensors, each with its machine, in the order of their ids."""
+    return tuple(sorted(((s, m) for m in site.machines for s in m.sensors), key=lambda pair: pair[0].sensor_id))
+
+
 def site_day(readings: pd.DataFrame, *, site: Site, day: date) -> SiteDay:
     """Rows of sensors that the site does not have are left out. Raises ValueError for rows of another day."""
-    owners = sorted(((s, m) for m in site.machines for s in m.sensors), key=lambda pair: pair[0].sensor_id)
+    owners = sensors_in_order(site)
     code_of = {s.sensor_id: i for i, (s, _) in enumerate(owners)}
-    code = _codes(readings["sensor_id"], code_of)
+    code = sensor_codes(readings["sensor_id"], code_of)
     stamps = readings["timestamp"].astype("datetime64[us, UTC]").to_numpy(dtype="datetime64[us]")
     at = stamps.astype(np.int64) - (day - date(1970, 1, 1)).days * US_PER_DAY
     if len(at) and (at.min() < 0 or at.max() >= US_PER_DAY):
@@ -69,7 +74,7 @@ def site_day(readings: pd.DataFrame, *, site: Site, day: date) -> SiteDay:
     )
 
 
-def _codes(sensor_ids: "pd.Series[str]", code_of: dict[str, int]) -> Ints:
+def sensor_codes(sensor_ids: "pd.Series[str]", code_of: dict[str, int]) -> Ints:
     """Number of each row's sensor, -1 for one that the site does not have."""
     encoded = pa.array(sensor_ids, from_pandas=True)
     if isinstance(encoded, pa.ChunkedArray):

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -41,6 +42,11 @@ class Home:
             probe.unlink()
         except OSError as error:
             raise HomeError(f"The data folder {self.root} cannot be written ({error.strerror}); choose another with --home.") from error
+
+
+def table_file(lake: Path, table: str, *, site: str, day: date) -> Path:
+    """Where the lake keeps a table's rows of one site-day."""
+    return lake / table / f"day={day.isoformat()}" / f"site={site}" / "data.parquet"
 
 
 def plant_folder(environment: Mapping[str, str] | None = None) -> Path:

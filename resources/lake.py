@@ -1,7 +1,6 @@
 """The lake: one Parquet file per table and site-day, written whole under a temporary name, then renamed."""
 
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -11,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from expectations.contracts import CONTRACTS
+from resources.home import table_file
+from resources.parquet import write_parquet
 
 
 class LakeResource(dg.ConfigurableResource):
@@ -19,10 +20,24 @@ class LakeResource(dg.ConfigurableResource):
     root: str
 
     def path(self, table: str, *, site: str, day: date) -> Path:
-        return Path(self.root, table, f"day={day.isoformat()}", f"site={site}", "data.parquet")
+        return table_file(Path(self.root), table, site=site, day=day)
 
     def segment_path(self, *, site: str, day: date, drop_id: str) -> Path:
         return Path(self.root, "segments", f"day={day.isoformat()}", f"site={site}", f"{drop_id}.parquet")
+
+    @property
+    def spool_folder(self) -> Path:
+        """For what a drop that does not fit into memory needs while it is taken in."""
+        return Path(self.root, ".spool")
+
+    def segments(self) -> Iterator[Path]:
+        """Every stored segment, whether a drop knows it or not."""
+        return Path(self.root, "segments").glob("day=*/site=*/[!.]*.parquet")
+
+    def site_days(self, table: str) -> Iterator[tuple[str, date]]:
+        """(site, day) of each stored file of the table."""
+        for path in Path(self.root, table).glob("day=*/site=*/data.parquet"):
+            yield path.parent.name.removeprefix("site="), date.fromisoformat(path.parent.parent.name.removeprefix("day="))
 
     def write(self, table: str, content: pa.Table | pd.DataFrame, *, site: str, day: date) -> Path:
         """Replace the site-day's file. Raises pyarrow.ArrowInvalid where the content breaks the table's contract."""
@@ -30,7 +45,7 @@ class LakeResource(dg.ConfigurableResource):
         if isinstance(content, pd.DataFrame):
             content = pa.Table.from_pandas(content[schema.names], schema=schema, preserve_index=False, safe=True)
         path = self.path(table, site=site, day=day)
-        write_parquet(content.select(schema.names).cast(schema), path)
+        write_parquet(_cast(content.select(schema.names), schema), path)
         return path
 
     def read_arrow(self, table: str, *, site: str, day: date, columns: Sequence[str] | None = None) -> pa.Table | None:
@@ -69,20 +84,10 @@ class LakeResource(dg.ConfigurableResource):
         return pq.ParquetFile(path).read().to_pandas() if path.exists() else None
 
 
-def write_parquet(table: pa.Table, path: Path) -> None:
-    """Write under a temporary name, fsync, rename, fsync the folder: a reader sees the old file or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            pq.write_table(table, file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """With the contract's types and null rules; text that is dictionary-encoded stays so, it is stored as text all the same."""
+    for i, field in enumerate(schema):
+        kind = table.schema.field(i).type
+        if pa.types.is_dictionary(kind) and kind.value_type == field.type:
+            schema = schema.set(i, field.with_type(kind))
+    return table.cast(schema)

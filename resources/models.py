@@ -187,7 +187,12 @@ def _mlflow(tracking_uri: str) -> Any:
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     if mlflow.get_tracking_uri() != tracking_uri:
+        named = os.environ.pop(URI_VARIABLE, None)
         mlflow.set_tracking_uri(tracking_uri)
+        # It names the store in the environment, too, where only people name theirs: another data folder would take it for its own.
+        os.environ.pop(URI_VARIABLE, None)
+        if named is not None:
+            os.environ[URI_VARIABLE] = named
     if mlflow.get_registry_uri() != tracking_uri:
         mlflow.set_registry_uri(tracking_uri)
     return mlflow

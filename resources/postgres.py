@@ -6,11 +6,10 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from sqlalchemy import create_engine, text
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
 
 URL_VARIABLE = "DATABASE_URL"
 Database = Literal["smart_maintenance", "dagster", "mlflow"]
@@ -27,6 +26,8 @@ def database_url(server_url: str, database: Database) -> str:
     The driver is always named: with SQLAlchemy 2.1 a bare `postgresql://` picks psycopg 3, with which dagster-postgres
     cannot record an event (server-side binding in NOTIFY).
     """
+    from sqlalchemy.engine import make_url
+
     driver = "postgresql+psycopg" if database == "smart_maintenance" else "postgresql+psycopg2"
     return make_url(server_url).set(drivername=driver, database=database).render_as_string(hide_password=False)
 
@@ -56,6 +57,9 @@ def serving(pg_folder: Path) -> Iterator[str]:
 
 def make_databases(server_url: str) -> None:
     """Create those of our databases that are not there yet. Raises DatabaseError."""
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
     try:
         url = _maintenance_url(server_url)
         engine = create_engine(url, isolation_level="AUTOCOMMIT")
@@ -72,10 +76,14 @@ def make_databases(server_url: str) -> None:
         raise DatabaseError(f"The databases cannot be made at {_without_password(server_url)}: {error}") from error
 
 
-def _maintenance_url(server_url: str) -> URL:
+def _maintenance_url(server_url: str) -> "URL":
+    from sqlalchemy.engine import make_url
+
     url = make_url(server_url)
     return url.set(drivername="postgresql+psycopg", database=url.database or "postgres")
 
 
 def _without_password(server_url: str) -> str:
+    from sqlalchemy.engine import make_url
+
     return make_url(server_url).render_as_string(hide_password=True)

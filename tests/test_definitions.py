@@ -56,13 +56,29 @@ def test_every_dependency_and_every_check_names_an_asset_that_is_there() -> None
     assert {dep.asset_key for spec in specs().values() for dep in spec.deps} <= keys
     checks = list(defs.resolve_asset_graph().asset_check_keys)
     assert {check.asset_key for check in checks} <= keys
-    assert len(checks) >= 7
+    assert len(checks) >= 10
+    for check in checks:
+        spec = defs.resolve_asset_graph().get_check_spec(check)
+        assert spec.description, f"{check.name} must say what it claims"
+
+
+def checks_of(job_name: str) -> set[str]:
+    return {check.name for check in defs.resolve_job_def(job_name).asset_layer.asset_graph.asset_check_keys}
+
+
+def test_checks_over_the_whole_history_run_each_night_and_in_no_other_job() -> None:
+    history = {"every_drop_adds_up", "files_of_drops_are_whole", "readings_come_from_drops"}
+    assert checks_of("check_history") == history
+    for job in ("intake", "process_site_day", "plan_site_day", "train_detectors"):
+        assert not checks_of(job) & history, job
+    assert "rows_add_up" in checks_of("intake"), "its own checks it keeps"
 
 
 def test_each_job_selects_what_it_says_and_is_described() -> None:
     selected = {
         "intake": {"drops"},
         "train_detectors": {"detector_model"},
+        "check_history": set(),
         "plan_site_day": {"maintenance_schedule", "maintenance_reports"},
         "process_site_day": set(GROUPS) - {"drops", "detector_model"},
     }
@@ -90,7 +106,8 @@ def test_sensors_and_schedules_run_without_a_click() -> None:
         "first_detector_sensor",
         "new_champion_sensor",
     }
-    assert {s.name for s in repository.schedule_defs} >= {"reconcile", "close_of_day_hamburg", "weekly_training_houston"}
+    wanted = {"reconcile", "nightly_history_check", "close_of_day_hamburg", "weekly_training_houston"}
+    assert {s.name for s in repository.schedule_defs} >= wanted
     assert all(s.default_status is dg.DefaultSensorStatus.RUNNING for s in repository.sensor_defs)
     assert all(s.default_status is dg.DefaultScheduleStatus.RUNNING for s in repository.schedule_defs)
 

@@ -1,7 +1,8 @@
-"""Six faults, each with the mark it leaves in a machine's signals, and the truth about when it began and ended.
+"""Eleven faults, each with the mark it leaves in a machine's signals, and the truth about when it began and ended.
 
 Machine faults (bearing wear, seal leak, clogged filter) grow until the leading sensor reaches its trip limit at
-`failure_at`; the machine then stands still until it is repaired. Instrument faults never stop a machine.
+`failure_at`; the machine then stands still until it is repaired. Instrument faults never stop a machine. Some change what the
+sensor reads (`mark`), some how that is shown and stamped (ml.simulation.display). The demonstration has those of DEMONSTRATED_KINDS.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,14 +15,20 @@ import pandas as pd
 
 from ml.plant import Machine, Sensor, SensorType, Site
 from ml.simulation.machines import DAY_S, THERMAL_MINUTES, Bools, Duty, Floats, Grid, OperatingPoint, first_order, stream, wander
+from ml.unit_changes import Conversion, conversions
 
-FaultKind = Literal["bearing_wear", "seal_leak", "clogged_filter", "sensor_drift", "stuck_sensor", "spike_bursts"]
+FaultKind = Literal[
+    "bearing_wear", "seal_leak", "clogged_filter", "sensor_drift", "stuck_sensor", "spike_bursts",
+    "noisy_sensor", "dead_sensor", "silent_sensor", "clock_drift", "wrong_unit",
+]  # fmt: skip
 FAULT_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
+DEMONSTRATED_KINDS = FAULT_KINDS[:6]
 MACHINE_FAULTS: frozenset[FaultKind] = frozenset({"bearing_wear", "seal_leak", "clogged_filter"})
 # ISO 14224 codes, as in ml.plant.
 FAILURE_MODE_OF_FAULT: dict[FaultKind, str] = {
     "bearing_wear": "VIB", "seal_leak": "ELP", "clogged_filter": "PLU",
     "sensor_drift": "AIR", "stuck_sensor": "AIR", "spike_bursts": "AIR",
+    "noisy_sensor": "AIR", "dead_sensor": "AIR", "silent_sensor": "AIR", "clock_drift": "AIR", "wrong_unit": "AIR",
 }  # fmt: skip
 HEALTHY_DAYS = 15
 MIN_DAYS_WITH_FAULTS = 20
@@ -36,6 +43,11 @@ _INSTRUMENTS: dict[FaultKind, tuple[SensorType, ...]] = {
     "sensor_drift": ("temperature", "pressure"),
     "stuck_sensor": ("pressure", "temperature"),
     "spike_bursts": ("temperature", "pressure"),
+    "noisy_sensor": ("temperature", "pressure"),
+    "dead_sensor": ("pressure", "vibration"),
+    "silent_sensor": ("pressure", "temperature"),
+    "clock_drift": ("temperature", "pressure"),
+    "wrong_unit": ("temperature", "vibration"),
 }
 _GROWTH_EXPONENT: dict[FaultKind, float] = {"bearing_wear": 3.0, "seal_leak": 1.2, "clogged_filter": 2.0}
 _OUTAGE: dict[FaultKind, timedelta] = {
@@ -43,16 +55,22 @@ _OUTAGE: dict[FaultKind, timedelta] = {
 }  # fmt: skip
 _INSTRUMENT_FAULT_LASTS: dict[FaultKind, timedelta] = {
     "sensor_drift": timedelta(days=5), "stuck_sensor": timedelta(days=2), "spike_bursts": timedelta(days=4),
+    "noisy_sensor": timedelta(days=3), "dead_sensor": timedelta(days=2), "silent_sensor": timedelta(days=2),
+    "clock_drift": timedelta(days=5), "wrong_unit": timedelta(days=3),
 }  # fmt: skip
+NOISE_SHARE = 0.15  # standard deviation of a noisy sensor at severity 1, as a share of the room to the alarm limit
 # A failure is seen only on a running machine, so nobody plans a stop in the hours before it.
 RUNS_BEFORE_FAILURE = timedelta(hours=12)
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault of one machine. `severity` 1 reaches the trip limit (machine) or the alarm limit (instrument).
+    """One fault of one machine. `severity` 1 reaches the trip limit (machine) or the alarm limit (drift, spikes).
 
-    Without `sensor_id` the kind chooses the sensor; without `repaired_at` the kind's usual time to repair holds.
+    A noisy sensor's noise and a clock's gain grow with the severity as well; stuck, dead, silent and wrong unit know no degrees.
+    Without `sensor_id` the kind chooses the sensor; without `repaired_at` the kind's usual time to repair holds. `shown_as` is for
+    a wrong unit alone: the unit or scale (°F, psi, x10: a name in ml.unit_changes) in which the sensor's readings arrive; without it
+    the first that its own unit is mistaken for.
     """
 
     site_id: str
@@ -63,6 +81,7 @@ class Fault:
     severity: float = 1.0
     sensor_id: str | None = None
     repaired_at: datetime | None = None
+    shown_as: str | None = None
 
     def __post_init__(self) -> None:
         where = f"fault {self.kind!r} on {self.site_id}/{self.machine_id}"
@@ -78,6 +97,8 @@ class Fault:
             raise ValueError(f"{where}: repaired_at must be after the failure, or after the onset of an instrument fault")
         if self.severity <= 0:
             raise ValueError(f"{where}: severity must be above 0")
+        if self.shown_as is not None and self.kind != "wrong_unit":
+            raise ValueError(f"{where}: shown_as is for wrong_unit only")
 
     @property
     def ends_at(self) -> datetime:
@@ -118,8 +139,19 @@ def resolve_faults(faults: Sequence[Fault], sites: Sequence[Site]) -> tuple[Faul
         wanted = [t for t, _ in _LEADING.get(fault.kind, ())]
         if sensor is None or (wanted and sensor.type not in wanted):
             raise ValueError(f"{where}: shows on a sensor of type {' or '.join(wanted)}; choose a machine and sensor of that type")
-        resolved.append(replace(fault, sensor_id=sensor.sensor_id, repaired_at=fault.ends_at))
+        shown_as = shown_conversion(sensor, fault).name if fault.kind == "wrong_unit" else None
+        resolved.append(replace(fault, sensor_id=sensor.sensor_id, repaired_at=fault.ends_at, shown_as=shown_as))
     return tuple(sorted(resolved, key=lambda f: (f.onset_at, f.site_id, f.machine_id, f.kind)))
+
+
+def shown_conversion(sensor: Sensor, fault: Fault) -> Conversion:
+    """What a wrong unit shows instead of the sensor's own."""
+    known = conversions(sensor.unit)
+    found = known[0] if fault.shown_as is None else next((c for c in known if c.name == fault.shown_as), None)
+    if found is None:
+        names = ", ".join(c.name for c in known)
+        raise ValueError(f"fault 'wrong_unit' on {sensor.sensor_id}: {sensor.unit} is not shown as {fault.shown_as!r}; known: {names}")
+    return found
 
 
 # Onset as a share of the days after the healthy ones, and days from onset to failure; None: still growing on the last day.
@@ -219,6 +251,9 @@ def mark(
         signal[active] = signal[int(np.argmax(active))]
     elif fault.kind == "spike_bursts":
         _mark_bursts(signal, fault, point=point, grid=grid, active=active, seed=seed)
+    elif fault.kind == "noisy_sensor":
+        rng = stream(seed, fault.site_id, fault.machine_id, "noisy", fault.onset_at.isoformat())
+        signal += np.where(active, fault.severity * NOISE_SHARE * point.room * rng.standard_normal(len(signal)), 0.0)
 
 
 def _change(

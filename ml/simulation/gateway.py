@@ -119,7 +119,7 @@ def as_received(site: Site, day: date, series: Mapping[str, tuple[Ints, Floats]]
     if rng.random() < P_OUTAGE_PER_DAY:
         missing |= _outage(site, day, times, sensor, rng=rng)
     out_of_range = np.array([_beyond(s.physical.low, s.physical.high) for s in site.sensors])
-    status = np.zeros(len(times), dtype=np.int8)
+    status = np.where(_leaves_range(values, sensor, site=site), _RANGE, _GOOD).astype(np.int8)
     status[(draw >= P_MISSING) & (draw < P_MISSING + P_NOT_A_NUMBER)] = _NAN
     is_wild = (draw > 1 - P_OUT_OF_RANGE) & np.isfinite(out_of_range[sensor])
     status[is_wild] = _RANGE
@@ -140,6 +140,13 @@ def as_received(site: Site, day: date, series: Mapping[str, tuple[Ints, Floats]]
     else:
         duplicated = (rng.random(len(times)) < P_DUPLICATE) & (status == _GOOD)
     return Cells(times, sensor, values, status, missing, duplicated)
+
+
+def _leaves_range(values: Floats, sensor: Ints, *, site: Site) -> Bools:
+    """What a sensor sends in another unit may be more than it can measure."""
+    low = np.array([-np.inf if s.physical.low is None else s.physical.low for s in site.sensors])
+    high = np.array([np.inf if s.physical.high is None else s.physical.high for s in site.sensors])
+    return np.asarray((values < low[sensor]) | (values > high[sensor]), dtype=np.bool_)
 
 
 def _outage(site: Site, day: date, times: Ints, sensor: Ints, *, rng: np.random.Generator) -> Bools:

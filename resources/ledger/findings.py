@@ -1,8 +1,6 @@
-"""What site-days found out: incidents and their verdicts, health, predictions, validations, drift."""
+"""What site-days found out: incidents and their verdicts, health, predictions, drift."""
 
-from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
 
 import pandas as pd
 from sqlalchemy import Connection, delete, func, insert, select, update
@@ -14,7 +12,6 @@ from resources.ledger.tables import (
     incidents,
     maintenance_log,
     predictions,
-    validations,
     work_order_incidents,
 )
 
@@ -115,13 +112,6 @@ def maintenance_between(connection: Connection, *, site: str, start: datetime, e
         .where(log.c.site == site, log.c.started_at < end, log.c.ended_at >= start)
         .order_by(log.c.machine_id, log.c.started_at),
     )
-
-
-def record_validation(connection: Connection, validation: Mapping[str, Any], *, site: str, day: date) -> None:
-    """One row per site-day and suite, the latest run's; `validation` has the other columns of `validations`."""
-    values = {**validation, "site": site, "day": day}
-    changed = {k: v for k, v in values.items() if k not in ("site", "day", "suite")}
-    connection.execute(upsert(validations).values(**values).on_conflict_do_update(index_elements=["site", "day", "suite"], set_=changed))
 
 
 def predictions_on(connection: Connection, *, site: str, day: date) -> pd.DataFrame:

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, text, update
+from sqlalchemy import Connection, func, insert, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from resources.ledger.tables import deliveries, drops, quarantine_counts, segments
+
+COSTS_GRADE = "out_of_physical_range"  # rows refused for this reason count in the sensor's quality
 
 
 @dataclass(frozen=True)
@@ -22,18 +24,29 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class TakenDrop:
+    """`drop` has the columns of `drops` but drop_seq and taken_in_at; `refused` has day, sensor_id, reason, rows."""
+
+    drop: Mapping[str, Any]
+    segments: Sequence[Segment]
+    refused: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
 class PendingSiteDay:
-    """A site-day with segments that have not gone through the whole chain: not merged, or merged by a run that then died."""
+    """A site-day with segments that have not gone through the whole chain: not merged, merged by a run that then died, or reopened."""
 
     site: str
     day: date
     drop_ids: tuple[str, ...]
+    is_merged: bool
+    reopened_at: datetime | None
 
 
-def is_accepted(connection: Connection, drop_id: str) -> bool:
-    """Whether these bytes were taken in for this site before; a drop that was refused may be delivered again."""
-    query = select(drops.c.drop_id).where(drops.c.drop_id == drop_id, drops.c.state == "accepted")
-    return connection.scalar(query) is not None
+def accepted_among(connection: Connection, drop_ids: Collection[str]) -> set[str]:
+    """Those that were taken in before; a drop that was refused may be delivered again."""
+    query = select(drops.c.drop_id).where(drops.c.drop_id.in_(drop_ids), drops.c.state == "accepted")
+    return set(connection.scalars(query))
 
 
 def lock_intake(connection: Connection) -> None:
@@ -41,47 +54,92 @@ def lock_intake(connection: Connection) -> None:
     connection.execute(text("select pg_advisory_xact_lock(hashtext('smart_maintenance.intake'))"))
 
 
-def record_drop(connection: Connection, drop: Mapping[str, Any], *, taken: Sequence[Segment], refused: Sequence[Mapping[str, Any]]) -> bool:
-    """Write the drop, its segments and its quarantine counts; False where it was accepted before.
+def record_drops(connection: Connection, taken: Sequence[TakenDrop]) -> None:
+    """Write the drops with their segments and quarantine counts; what was accepted before stays as it is.
 
-    `drop` has the columns of `drops` but drop_seq and taken_in_at; `refused` has day, sensor_id, reason, rows.
-    Its place in the order of intake, drop_seq, is the next: an intake that dies gives its number back.
-    A drop that was refused and is delivered again gets a new one, as it is the later.
+    A drop's place in the order of intake, drop_seq, is the next: an intake that dies gives its number back. A drop that was refused
+    and is now accepted gets a new one, as it is the later; one that is refused again keeps its own.
     """
     connection.execute(text("select pg_advisory_xact_lock(hashtext('smart_maintenance.drop_seq'))"))
-    if is_accepted(connection, drop["drop_id"]):
-        return False
-    drop_seq: int = connection.scalars(select(func.coalesce(func.max(drops.c.drop_seq), 0) + 1)).one()
-    values = {**drop, "drop_seq": drop_seq, "taken_in_at": func.clock_timestamp()}
-    connection.execute(upsert(drops).values(**values).on_conflict_do_update(index_elements=["drop_id"], set_=values))
-    owner = {"drop_id": drop["drop_id"], "site": drop["site"]}
-    if taken:
-        connection.execute(insert(segments), [{**owner, **vars(segment)} for segment in taken])
-    if refused:
-        connection.execute(insert(quarantine_counts), [{**owner, **count} for count in refused])
-    return True
+    query = select(drops.c.drop_id, drops.c.drop_seq, drops.c.state).where(drops.c.drop_id.in_([t.drop["drop_id"] for t in taken]))
+    known = {drop_id: (seq, state) for drop_id, seq, state in connection.execute(query)}
+    latest: int = connection.scalars(select(func.coalesce(func.max(drops.c.drop_seq), 0))).one()
+    new: dict[str, TakenDrop] = {}
+    for one in taken:
+        state = known.get(one.drop["drop_id"], (0, ""))[1]
+        if state != "accepted":
+            new.setdefault(one.drop["drop_id"], one)
+    if not new:
+        return
+    rows = []
+    for drop_id, one in new.items():
+        seq, state = known.get(drop_id, (0, ""))
+        if state != "refused" or one.drop["state"] != "refused":
+            seq = latest = latest + 1
+        rows.append({**one.drop, "drop_seq": seq})
+    insertion = upsert(drops).values(taken_in_at=func.clock_timestamp())
+    changed = {c.name: insertion.excluded[c.name] for c in drops.c if c.name != "drop_id"}
+    connection.execute(insertion.on_conflict_do_update(index_elements=["drop_id"], set_=changed), rows)
+    owners = [({"drop_id": drop_id, "site": one.drop["site"]}, one) for drop_id, one in new.items()]
+    if segments_taken := [{**owner, **vars(segment)} for owner, one in owners for segment in one.segments]:
+        connection.execute(insert(segments), segments_taken)
+    if counts := [{**owner, **count} for owner, one in owners for count in one.refused]:
+        connection.execute(insert(quarantine_counts), counts)
+    for owner, one in owners:
+        _reopen_where_only_refused(connection, one, site=owner["site"])
 
 
-def record_delivery(connection: Connection, *, drop_id: str, site: str, file_name: str, delivered_at: datetime, is_duplicate: bool) -> None:
+def _reopen_where_only_refused(connection: Connection, taken: TakenDrop, *, site: str) -> None:
+    """Days for which nothing was accepted, but rows were refused that cost their sensors' grade: as if their segments were new."""
+    days = {count["day"] for count in taken.refused if count["reason"] == COSTS_GRADE} - {s.day for s in taken.segments}
+    if days:
+        of_days = (segments.c.site == site, segments.c.day.in_(days))
+        anew = {"merged_at": None, "assessed_at": None, "processed_at": None, "reopened_at": func.clock_timestamp()}
+        connection.execute(update(segments).where(*of_days).values(anew))
+
+
+def record_deliveries(connection: Connection, delivered: Sequence[Mapping[str, Any]]) -> None:
     """One row per delivered file; a delivery seen again, after an intake that died, stays the one it was."""
-    connection.execute(
-        upsert(deliveries)
-        .values(drop_id=drop_id, site=site, file_name=file_name, delivered_at=delivered_at, is_duplicate=is_duplicate)
-        .on_conflict_do_nothing()
+    connection.execute(upsert(deliveries).on_conflict_do_nothing(), list(delivered))
+
+
+def unbalanced_drops(connection: Connection, *, run_id: str) -> list[str]:
+    """Of the drops that a run took in, the names of those whose rows in the ledger do not add up.
+
+    Rows in = accepted + duplicate + quarantined; the accepted ones are in segments, the quarantined ones are counted by reason.
+    """
+    in_segments = select(func.coalesce(func.sum(segments.c.rows), 0)).where(segments.c.drop_id == drops.c.drop_id).scalar_subquery()
+    counted = (
+        select(func.coalesce(func.sum(quarantine_counts.c.rows), 0)).where(quarantine_counts.c.drop_id == drops.c.drop_id).scalar_subquery()
     )
+    d = drops.c
+    query = (
+        select(d.file_name)
+        .where(
+            d.run_id == run_id,
+            or_(
+                d.rows_in != d.rows_accepted + d.rows_duplicate + d.rows_quarantined,
+                d.rows_accepted != in_segments,
+                d.rows_quarantined != counted,
+            ),
+        )
+        .order_by(d.drop_seq)
+    )
+    return list(connection.scalars(query))
 
 
 def pending_site_days(connection: Connection, *, site: str | None = None) -> list[PendingSiteDay]:
     """Site-days with segments that have not gone through the whole chain, oldest first."""
+    s = segments.c
     query = (
-        select(segments.c.site, segments.c.day, func.array_agg(segments.c.drop_id))
+        select(s.site, s.day, func.array_agg(s.drop_id), func.bool_and(s.merged_at.is_not(None)), func.max(s.reopened_at))
         .where(segments.c.processed_at.is_(None))
         .group_by(segments.c.site, segments.c.day)
         .order_by(segments.c.day, segments.c.site)
     )
     if site:
         query = query.where(segments.c.site == site)
-    return [PendingSiteDay(s, d, tuple(sorted(ids))) for s, d, ids in connection.execute(query)]
+    return [PendingSiteDay(at, day, tuple(sorted(ids)), merged, reopened) for at, day, ids, merged, reopened in connection.execute(query)]
 
 
 def lock_site_day(connection: Connection, *, site: str, day: date) -> None:
@@ -102,9 +160,10 @@ def segments_of(connection: Connection, *, site: str, day: date, only_unmerged: 
     return [(seq, drop_id) for seq, drop_id in connection.execute(query)]
 
 
-def mark_merged(connection: Connection, *, site: str, day: date, drop_ids: Collection[str]) -> None:
+def mark_merged(connection: Connection, *, site: str, day: date, drop_ids: Collection[str]) -> bool:
+    """Whether any of them was waiting for it."""
     waiting = (segments.c.site == site, segments.c.day == day, segments.c.drop_id.in_(drop_ids), segments.c.merged_at.is_(None))
-    connection.execute(update(segments).where(*waiting).values(merged_at=func.clock_timestamp()))
+    return connection.execute(update(segments).where(*waiting).values(merged_at=func.clock_timestamp())).rowcount > 0
 
 
 def mark_assessed(connection: Connection, *, site: str, day: date) -> None:

@@ -1,9 +1,13 @@
 """The ledger's tables, as SQLAlchemy Core declares them; migrations make them, `Ledger` writes them.
 
-Times are timestamptz, days are UTC days. What a site-day computes is replaced per (site, day) in one transaction,
-so that any site-day can be processed again, in any order.
+What site-days compute has its columns from `expectations.ledger_contracts`; here stand the constraints that a contract does not
+know, and the tables that keep the books. Times are timestamptz, days are UTC days. What a site-day computes is replaced per
+(site, day) in one transaction, so that any site-day can be processed again, in any order.
 """
 
+from typing import Any
+
+import pyarrow as pa
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -13,6 +17,7 @@ from sqlalchemy import (
     DateTime,
     Double,
     ForeignKey,
+    ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
@@ -23,7 +28,22 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeEngine
 
+from expectations.contracts import TIMESTAMP, Contract
+from expectations.ledger_contracts import (
+    ASSIGNMENTS,
+    DAY,
+    DRIFT_FINDINGS,
+    INCIDENT_ASSESSMENTS,
+    INCIDENTS,
+    JSON,
+    MACHINE_HEALTH,
+    PLANS,
+    PREDICTIONS,
+    UNPLANNED_ORDERS,
+    WORK_ORDERS,
+)
 from ml.policy import OPEN_STATES, STATES
 
 metadata = MetaData(
@@ -37,6 +57,21 @@ metadata = MetaData(
 )
 
 TIME = DateTime(timezone=True)
+_KINDS: dict[pa.DataType, type[TypeEngine[Any]] | TypeEngine[Any]] = {
+    pa.string(): Text,
+    pa.int32(): Integer,
+    pa.float64(): Double,
+    pa.bool_(): Boolean,
+    DAY: Date,
+    TIMESTAMP: TIME,
+    JSON: JSONB,
+}
+
+
+def _columns(contract: Contract) -> list[Column[Any]]:
+    """The contract's columns, in its order; its key is the primary key."""
+    return [Column(c.name, _KINDS[c.type], primary_key=c.name in contract.key, nullable=c.nullable) for c in contract.columns]
+
 
 drops = Table(
     "drops",
@@ -97,6 +132,7 @@ segments = Table(
     Column("merged_at", TIME, comment="null until it is part of sensor_readings"),
     Column("assessed_at", TIME, comment="null until the site-day's work orders rest on it"),
     Column("processed_at", TIME, comment="null until schedule and reports rest on it, too"),
+    Column("reopened_at", TIME, comment="when it was last made to wait again, because something that its site-day rests on had changed"),
     Index("ix_segments_pending", "site", "day", postgresql_where=text("processed_at is null")),
     Index(None, "site", "day"),
 )
@@ -159,59 +195,15 @@ promotions = Table(
     Column("comparison", JSONB, nullable=False),
 )
 
-drift_findings = Table(
-    "drift_findings",
-    metadata,
-    Column("site", Text, primary_key=True),
-    Column("day", Date, primary_key=True),
-    Column("sensor_id", Text, primary_key=True),
-    Column("machine_id", Text, nullable=False),
-    Column("ks", Double, nullable=False),
-    Column("ks_p", Double, nullable=False),
-    Column("psi", Double, nullable=False),
-    Column("n", Integer, nullable=False),
-    Column("is_drifted", Boolean, nullable=False),
-    Column("model_version", Integer, nullable=False),
-)
+drift_findings = Table("drift_findings", metadata, *_columns(DRIFT_FINDINGS))
 
-incidents = Table(
-    "incidents",
-    metadata,
-    Column("incident_id", Text, primary_key=True, comment="machine and onset: a re-run finds the same incident"),
-    Column("site", Text, nullable=False),
-    Column("machine_id", Text, nullable=False),
-    Column("onset_at", TIME, nullable=False),
-    Column("label", Text, comment="what people found: confirmed or false_alarm; null while nobody said"),
-    UniqueConstraint("machine_id", "onset_at"),
-    Index(None, "site", "onset_at"),
-)
+incidents = Table("incidents", metadata, *_columns(INCIDENTS), UniqueConstraint("machine_id", "onset_at"), Index(None, "site", "onset_at"))
 
 incident_assessments = Table(
     "incident_assessments",
     metadata,
-    Column("incident_id", Text, ForeignKey("incidents.incident_id"), primary_key=True),
-    Column("day", Date, primary_key=True, comment="what was known of the incident at the end of this day"),
-    Column("site", Text, nullable=False),
-    Column("last_window_at", TIME, nullable=False),
-    Column("ended_at", TIME, comment="null while it goes on"),
-    Column("n_windows", Integer, nullable=False),
-    Column("duration_s", Double, nullable=False),
-    Column("peak_score", Double, nullable=False),
-    Column("mean_score", Double, nullable=False),
-    Column("n_members_agreeing", Integer, nullable=False),
-    Column("n_sensors_moved", Integer, nullable=False),
-    Column("top_sensor_id", Text, nullable=False),
-    Column("direction", Integer, nullable=False),
-    Column("failure_mode", Text, nullable=False),
-    Column("moved_sensors", JSONB, nullable=False),
-    Column("evidence", JSONB, nullable=False),
-    Column("confidence_before", Double, nullable=False),
-    Column("confidence", Double, nullable=False),
-    Column("verdict", Text, nullable=False),
-    Column("failed", JSONB, nullable=False),
-    Column("reasons", JSONB, nullable=False),
-    Column("rules", JSONB, nullable=False, comment="every rule as it was applied: its claim, the value, whether it held, what it took off"),
-    Column("model_version", Integer, nullable=False),
+    *_columns(INCIDENT_ASSESSMENTS),
+    ForeignKeyConstraint(["incident_id"], ["incidents.incident_id"]),
     CheckConstraint("verdict in ('credible', 'investigate', 'false_positive_suspected')", name="verdict"),
     Index(None, "site", "day"),
 )
@@ -231,40 +223,12 @@ revalidations = Table(
     Index(None, "site", "at"),
 )
 
-machine_health = Table(
-    "machine_health",
-    metadata,
-    Column("site", Text, primary_key=True),
-    Column("day", Date, primary_key=True),
-    Column("machine_id", Text, primary_key=True),
-    Column("health", Double, nullable=False),
-    Column("score_part", Double, nullable=False),
-    Column("limit_part", Double, nullable=False),
-    Column("incident_part", Double, nullable=False),
-    Column("explanation", Text, nullable=False),
-    CheckConstraint("health between 0 and 100", name="range"),
-)
+machine_health = Table("machine_health", metadata, *_columns(MACHINE_HEALTH), CheckConstraint("health between 0 and 100", name="range"))
 
 predictions = Table(
     "predictions",
     metadata,
-    Column("site", Text, primary_key=True),
-    Column("day", Date, primary_key=True),
-    Column("machine_id", Text, primary_key=True),
-    Column("failure_mode", Text, primary_key=True),
-    Column("as_of", TIME, nullable=False),
-    Column("probability_7d", Double, nullable=False),
-    Column("probability_30d", Double, nullable=False),
-    Column("ttf_p10_days", Double, comment="null: not within the horizon"),
-    Column("ttf_p50_days", Double),
-    Column("ttf_p90_days", Double),
-    Column("leading_sensor_id", Text),
-    Column("limit_kind", Text),
-    Column("limit_side", Text),
-    Column("limit_value", Double),
-    Column("method", Text, nullable=False),
-    Column("note", Text, nullable=False),
-    Column("incident_ids", JSONB, nullable=False, comment="the incidents it was asked for; empty: falling health"),
+    *_columns(PREDICTIONS),
     CheckConstraint("probability_7d between 0 and 1 and probability_30d between probability_7d and 1", name="probabilities"),
 )
 
@@ -273,27 +237,7 @@ _OPEN = "state in (" + ", ".join(f"'{s}'" for s in STATES if s in OPEN_STATES) +
 work_orders = Table(
     "work_orders",
     metadata,
-    Column("order_id", Text, primary_key=True),
-    Column("site", Text, nullable=False),
-    Column("machine_id", Text, nullable=False),
-    Column("failure_mode", Text, nullable=False),
-    Column("opened_on", Date, nullable=False),
-    Column("assessed_on", Date, nullable=False, comment="the latest day whose findings these figures rest on"),
-    Column("state", Text, nullable=False),
-    Column("title", Text, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("priority", Text, nullable=False),
-    Column("is_urgent", Boolean, nullable=False),
-    Column("risk_cost", Double, nullable=False, comment="in the site's currency"),
-    Column("probability_7d", Double, comment="null: nothing was predicted"),
-    Column("probability_30d", Double),
-    Column("confidence", Double, nullable=False),
-    Column("due_at", TIME, nullable=False),
-    Column("actions", JSONB, nullable=False),
-    Column("skills", JSONB, nullable=False),
-    Column("parts", JSONB, nullable=False),
-    Column("duration_h", Double, nullable=False),
-    Column("deferred_until", TIME),
+    *_columns(WORK_ORDERS),
     Index("uq_work_orders_one_open", "machine_id", "failure_mode", unique=True, postgresql_where=text(_OPEN)),
     Index(None, "site", "opened_on"),
 )
@@ -333,41 +277,18 @@ work_order_events = Table(
     Column("request_id", Text, ForeignKey("decisions.request_id"), unique=True),
 )
 
-plans = Table(
-    "plans",
-    metadata,
-    Column("site", Text, primary_key=True),
-    Column("day", Date, primary_key=True),
-    Column("start_at", TIME, nullable=False, comment="nothing is planned before"),
-    Column("n_orders", Integer, nullable=False),
-    Column("n_planned", Integer, nullable=False),
-    Column("status", Text, nullable=False),
-    Column("objective", Double, nullable=False),
-    Column("gap", Double, nullable=False),
-)
+plans = Table("plans", metadata, *_columns(PLANS))
 
 assignments = Table(
     "assignments",
     metadata,
-    Column("site", Text, primary_key=True),
-    Column("day", Date, primary_key=True, comment="the plan it belongs to"),
-    Column("order_id", Text, ForeignKey("work_orders.order_id"), primary_key=True),
-    Column("technician_id", Text, nullable=False),
-    Column("start_at", TIME, nullable=False),
-    Column("end_at", TIME, nullable=False),
-    Column("is_overtime", Boolean, nullable=False),
-    Column("is_late", Boolean, nullable=False),
+    *_columns(ASSIGNMENTS),
+    ForeignKeyConstraint(["order_id"], ["work_orders.order_id"]),
     CheckConstraint("end_at > start_at", name="positive_duration"),
 )
 
 unplanned_orders = Table(
-    "unplanned_orders",
-    metadata,
-    Column("site", Text, primary_key=True),
-    Column("day", Date, primary_key=True),
-    Column("order_id", Text, ForeignKey("work_orders.order_id"), primary_key=True),
-    Column("reason", Text, nullable=False),
-    Column("earliest_alternative", TIME),
+    "unplanned_orders", metadata, *_columns(UNPLANNED_ORDERS), ForeignKeyConstraint(["order_id"], ["work_orders.order_id"])
 )
 
 maintenance_log = Table(

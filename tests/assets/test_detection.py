@@ -12,12 +12,13 @@ from sqlalchemy import select
 from assets.detection import anomaly_scores, incidents
 from assets.partitions import SiteDay
 from assets.prognosis import failure_predictions
-from expectations.contracts import MEMBERS
+from expectations.contracts import CONTRACTS, MEMBERS
 from resources.lake import LakeResource
 from resources.ledger.findings import incidents_on
 from resources.ledger.ledger import LedgerResource
-from resources.ledger.tables import validations
+from resources.ledger.tables import incident_assessments, validations
 from resources.plant import PlantResource
+from resources.validation_pages import ValidationPagesResource
 from tests.conftest import CHECKOUT
 
 DAY = date(2026, 10, 20)
@@ -61,19 +62,36 @@ def scores(machine_id: str, *, day: date, anomalous: slice, version: int) -> pd.
     )
 
 
+def beside(scored: pd.DataFrame, *, table: str) -> pd.DataFrame:
+    """Features or grades of the one sensor of each machine: running, complete, faultless; figures that nothing here reads are 1."""
+    one = scored if table == "machine_features" else scored.drop_duplicates("machine_id")
+    facts: dict[str, object] = {"sensor_id": one["top_sensor_id"], "machine_id": one["machine_id"], "window_start": one["window_start"]}
+    facts |= {"running_share": 1.0, "coverage": 1.0, "grade": "A", "faults": "", "findings": ""}
+    made = {column.name: facts.get(column.name, 1) for column in CONTRACTS[table].columns}
+    return pd.DataFrame(made, index=one.index)
+
+
 class Detection:
     def __init__(self, root: Path, ledger: LedgerResource) -> None:
-        self.ledger = ledger
-        self.lake = LakeResource(root=str(root))
+        self.ledger, self.root = ledger, root
+        self.lake = LakeResource(root=str(root / "lake"))
 
     def run(self, day: date) -> dg.ExecuteInProcessResult:
         with dg.DagsterInstance.ephemeral() as instance:
             instance.add_dynamic_partitions("site", ["hamburg"])
-            resources = {"lake": self.lake, "ledger": self.ledger, "plant": PlantResource(folder=str(CHECKOUT / "plant"))}
+            resources = {
+                "lake": self.lake,
+                "ledger": self.ledger,
+                "plant": PlantResource(folder=str(CHECKOUT / "plant")),
+                "validation_pages": ValidationPagesResource(root=str(self.root / "validation")),
+            }
             return dg.materialize([incidents], partition_key=SiteDay(day, "hamburg").key, resources=resources, instance=instance)
 
     def stored(self, *tables: pd.DataFrame, day: date) -> None:
-        self.lake.write("anomaly_scores", pd.concat(tables).sort_values(["machine_id", "window_start"]), site="hamburg", day=day)
+        scored = pd.concat(tables, ignore_index=True).sort_values(["machine_id", "window_start"])
+        self.lake.write("anomaly_scores", scored, site="hamburg", day=day)
+        for table in ("machine_features", "sensor_quality"):
+            self.lake.write(table, beside(scored, table=table), site="hamburg", day=day)
 
     def validation(self) -> tuple[int, bool]:
         with self.ledger.begin() as connection:
@@ -85,7 +103,7 @@ class Detection:
 
 @pytest.fixture
 def detection(tmp_path: Path, ledger: LedgerResource) -> Detection:
-    return Detection(tmp_path / "lake", ledger)
+    return Detection(tmp_path, ledger)
 
 
 def test_a_rerun_that_finds_nothing_leaves_no_earlier_verdict_standing(detection: Detection) -> None:
@@ -117,3 +135,23 @@ def test_each_incident_names_the_detector_that_scored_its_last_window(detection:
     with detection.ledger.begin() as connection:
         found = incidents_on(connection, site="hamburg", day=DAY)
     assert dict(zip(found["machine_id"], found["model_version"], strict=True)) == {"HH-P101": 3, "HH-P102": 2}
+
+
+def test_what_is_not_stored_is_not_known_and_costs_the_confidence(detection: Detection) -> None:
+    """Neither grades nor features of the day: the verdict says so, and the check is a warning."""
+    detection.stored(scores("HH-P101", day=DAY, anomalous=slice(60, 80), version=1), day=DAY)
+    for table in ("machine_features", "sensor_quality"):
+        detection.lake.path(table, site="hamburg", day=DAY).unlink()
+    result = detection.run(DAY)
+    assert result.success
+    [check] = result.get_asset_check_evaluations()
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    with detection.ledger.begin() as connection:
+        row = connection.execute(select(incident_assessments)).mappings().one()
+    assert row["failure_mode"] == "AIR", "so that grade and faults of the sensor do not speak against it"
+    unknown = {"readings_are_complete", "machine_was_running", "machine_had_settled"}
+    assert set(row["failed"]) == unknown
+    assert all(reason.endswith(" is not known") for reason in row["reasons"])
+    assert row["evidence"]["worst_grade"] is None
+    assert (row["verdict"], row["confidence"]) == ("false_positive_suspected", 0.2)
+    assert [rule["name"] for rule in row["rules"] if rule["holds"] is False] == row["failed"]

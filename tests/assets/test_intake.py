@@ -3,17 +3,20 @@
 import gzip
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 
-from assets.intake import Intake
+from assets import intake as intake_module
+from assets.intake import Intake, TakenIn
+from assets.judging import Judged, judge
 from ml.plant import Site
 from resources.home import Home
 from resources.lake import LakeResource
-from resources.landing import LandingResource, drop_file
+from resources.landing import Delivery, LandingResource, drop_file
 from resources.ledger.intake import pending_site_days
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.tables import deliveries, drops, quarantine_counts, segments
@@ -62,6 +65,11 @@ class Zone:
     def intake(self, ledger: LedgerResource | None = None) -> Intake:
         return Intake(landing=self.landing, lake=self.lake, ledger=ledger or self.ledger, run_id="run")
 
+    def take_in_all(self, *names: str) -> list[TakenIn]:
+        """As a run does: the named files, or all that lie there."""
+        found = names or [f.name for f in self.landing.files(site="s")]
+        return list(self.intake().take_in_all(found, {"s": SITE}))
+
     def count(self, table: object) -> int:
         with self.ledger.begin() as connection:
             return int(connection.scalars(select(func.count()).select_from(table)).one())  # type: ignore[arg-type]
@@ -106,9 +114,8 @@ def test_a_death_before_the_transaction_leaves_the_file_to_be_taken_in_again(zon
     nowhere = LedgerResource(url="postgresql+psycopg://nobody@/nothing?host=/nonexistent")
     with pytest.raises(OperationalError):
         zone.intake(nowhere).take_in(name, SITE)
-    zone.landing.return_claimed()  # as the next intake does first
-    assert (zone.root / "landing" / name).read_bytes() == content
-    assert zone.intake().take_in(name, SITE).rows_accepted == 3
+    assert [claim.path.read_bytes() for claim in zone.landing.leftovers()] == [content]
+    assert [(t.name, t.rows_accepted) for t in zone.take_in_all()] == [(name, 3)]
 
 
 def test_a_death_after_the_transaction_leaves_only_the_move_to_be_done(zone: Zone) -> None:
@@ -142,31 +149,43 @@ def test_a_drop_refused_for_the_plant_file_is_taken_in_once_that_is_mended(zone:
 
 def test_what_is_archived_is_what_was_read_though_a_new_file_took_its_name(zone: Zone) -> None:
     name = zone.drop("latest.csv")
-    delivery = zone.landing.read(name)
+    delivery = zone.landing.examine(zone.landing.claim(name))
     zone.drop("latest.csv", b"timestamp,sensor_id,value\n")
     zone.landing.keep(delivery, is_refused=False)
     assert next((zone.root / "archive" / "drops" / "s").iterdir()).read_bytes() == ROWS
     assert (zone.root / "landing" / name).read_bytes() == b"timestamp,sensor_id,value\n"
 
 
-def test_a_file_whose_sender_goes_on_writing_is_put_back(zone: Zone) -> None:
-    name = zone.drop("slow.csv")
-    delivery = zone.landing.read(name)
-    with delivery.claimed.open("ab") as file:
-        file.write(b"2026-10-06T00:03:00Z,P1-T,22\n")
-    assert zone.landing.is_still_written(delivery)
-    zone.landing.unclaim(delivery.claimed)
-    assert zone.intake().take_in(name, SITE).rows_in == 8
+@pytest.mark.parametrize("content", [ROWS, ROWS.replace(b",", b";")], ids=["good so far", "refused so far"])
+def test_a_file_whose_sender_goes_on_writing_is_put_back(zone: Zone, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    name = zone.drop("slow.csv", content)
+
+    def while_it_grows(delivery: Delivery, *args: Any, **kwargs: Any) -> Judged:
+        with delivery.claimed.open("ab") as file:
+            file.write(b"2026-10-06T00:03:00Z,P1-T,22\n")
+        return judge(delivery, *args, **kwargs)
+
+    monkeypatch.setattr(intake_module, "judge", while_it_grows)
+    assert zone.intake().take_in(name, SITE).state == "still_written"
+    assert (zone.root / "landing" / name).read_bytes().startswith(content)
+    assert (zone.count(drops), zone.count(deliveries)) == (0, 0)
+    assert [p for folder in ("lake", "archive", "quarantine") for p in (zone.root / folder).rglob("*") if p.is_file()] == []
+    monkeypatch.undo()
+    if content == ROWS:
+        assert zone.intake().take_in(name, SITE).rows_in == 8
 
 
-def test_what_a_dead_intake_had_claimed_is_put_back(zone: Zone) -> None:
+def test_what_a_dead_intake_had_claimed_is_taken_in_first_under_its_name_as_of_its_arrival(zone: Zone) -> None:
     name = zone.drop("a.csv")
-    zone.landing.claim(name)
+    arrived_at = zone.landing.claim(name).arrived_at
     assert list(zone.landing.files(site="s")) == []
-    zone.drop("a.csv", b"timestamp,sensor_id,value\n")
-    zone.landing.return_claimed()
-    assert sorted(f.name for f in zone.landing.files(site="s")) == ["s/a.csv", "s/again_a.csv"]
-    assert zone.intake().take_in("s/again_a.csv", SITE).rows_accepted == 3
+    zone.drop("a.csv", ROWS.replace(b"21.5", b"23.5"))
+    assert [t.name for t in zone.take_in_all()] == ["s/a.csv", "s/a.csv"]
+    with zone.ledger.begin() as connection:
+        taken = connection.execute(select(drops.c.size_bytes, drops.c.received_at).order_by(drops.c.drop_seq)).all()
+    assert taken[0] == (len(ROWS), arrived_at)
+    assert taken[1].received_at > arrived_at
+    assert [p.name for p in (zone.root / "landing" / ".claimed").iterdir()] == []
 
 
 @pytest.mark.parametrize("name", ["s/../../outside.csv", "../outside.csv", "outside.csv", "s/link.csv"])

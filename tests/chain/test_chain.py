@@ -10,13 +10,18 @@ from pathlib import Path
 import dagster as dg
 import numpy as np
 import pandas as pd
+import yaml
+from rich.console import Console
 from sqlalchemy import func, select
 
 from assets.advisory import _plan
 from assets.partitions import SiteDay, range_tags
+from cli.process import Stages
+from cli.revalidate import Revalidation, Span, apply, bring_up_to_date, look
 from ml.plant import ApprovalPolicy
 from ml.policy import OrderProposal
 from resources.ledger.findings import incidents_on
+from resources.ledger.intake import pending_site_days
 from resources.ledger.opening import open_or_join
 from resources.ledger.plans import newest_plan
 from resources.ledger.tables import (
@@ -38,6 +43,7 @@ from resources.ledger.tables import (
 )
 from resources.ledger.work import Decision, decide
 from resources.models import CHALLENGER, CHAMPION
+from resources.plant_files import read_plant
 from tests.chain.conftest import DAYS, MACHINES, START, Chain
 
 LAST = START + timedelta(days=DAYS - 1)
@@ -181,8 +187,9 @@ def test_processing_a_site_day_again_changes_nothing(chain: Chain) -> None:
     def state() -> dict[str, object]:
         with chain.ledger.begin() as connection:
             tables = (incident_assessments, machine_health, predictions, work_orders, work_order_events, plans, assignments, validations)
+            of_the_run = ("run_id", "validated_at")
             rows = {
-                t.name: sorted(str({k: v for k, v in r.items() if k != "run_id"}) for r in connection.execute(select(t)).mappings())
+                t.name: sorted(str({k: v for k, v in r.items() if k not in of_the_run}) for r in connection.execute(select(t)).mappings())
                 for t in tables
             }
         files = {
@@ -216,7 +223,8 @@ def test_a_late_reading_reopens_its_day_and_the_later_drop_wins(chain: Chain) ->
     assert len(requests) == 1, "one run, in order of time, for the day and the days that look back on it"
     assert requests[0].tags["dagster/asset_partition_range_end"] == SiteDay(LAST, "hamburg").key
     merge_site_day(SiteDay(day, "hamburg"), lake=chain.lake, ledger=chain.ledger)  # as a run that died right after leaves it
-    assert [r.tags["smart_maintenance/site"] for r in pending_requests(chain.ledger, chain.launcher.instance)] == ["hamburg"]
+    [again] = pending_requests(chain.ledger, chain.launcher.instance)
+    assert again.tags == requests[0].tags
     asked = {(r.partition_key or r.tags["dagster/asset_partition_range_start"]) for r in requests}
     assert any("2026-10-02|hamburg" in key for key in asked), "the day is processed again"
     chain.launcher.run("process_site_day", partition_key=SiteDay(day, "hamburg").key)
@@ -225,7 +233,8 @@ def test_a_late_reading_reopens_its_day_and_the_later_drop_wins(chain: Chain) ->
     changed = new[(new["sensor_id"] == "HH-P101-TEMP") & (new["timestamp"] == at)]
     assert changed["value"].tolist() == [47.11]
     assert len(new) - len(old) in (0, 1)
-    assert pending_requests(chain.ledger, chain.launcher.instance) == []
+    [left] = pending_requests(chain.ledger, chain.launcher.instance)
+    assert left.tags["dagster/asset_partition_range_start"] == SiteDay(day + timedelta(days=1), "hamburg").key, "they wait"
 
 
 def test_reports_exist_in_three_forms_with_figures_from_the_ledger(chain: Chain) -> None:
@@ -249,7 +258,10 @@ def test_every_check_of_the_chain_was_recorded_and_held(chain: Chain) -> None:
         rows = connection.execute(
             select(validations.c.suite, func.count(), func.bool_and(validations.c.is_success)).group_by(validations.c.suite)
         ).all()
-    assert {suite for suite, _, _ in rows} >= {"sensor_quality", "predictions", "incidents"}
+    assert {suite for suite, _, _ in rows} == {
+        "sensor_readings", "sensor_quality", "machine_features", "anomaly_scores", "incidents", "machine_health", "predictions",
+        "work_orders", "assignments", "unplanned_orders", "drift_findings",
+    }  # fmt: skip
     assert all(is_success for _, _, is_success in rows)
     records = chain.launcher.instance.get_run_records(dg.RunsFilter(job_name="process_site_day"))
     assert len(records) >= 2
@@ -320,7 +332,7 @@ def test_planning_the_day_again_moves_nothing_and_what_has_begun_stays_the_next_
     assert plan_of(chain, newest) == before
     site = next(s for s in chain.environment.sites if s.site == "hamburg")
     for n in range(1, 15):
-        _plan(SiteDay(newest + timedelta(days=n), "hamburg"), site=site, lake=chain.lake, ledger=chain.ledger)
+        _plan(SiteDay(newest + timedelta(days=n), "hamburg"), site=site, lake=chain.lake, ledger=chain.ledger, run_id="test")
         assert plan_of(chain, newest + timedelta(days=n)) == before
 
 
@@ -334,7 +346,7 @@ def test_planners_at_once_and_a_decision_between_them_leave_a_consistent_plan(ch
             with chain.ledger.begin() as connection:
                 decide(connection, Decision(dropped, "cancel", "ada", "not needed", datetime.now(UTC)))
         else:
-            _plan(SiteDay(newest, "hamburg"), site=site, lake=chain.lake, ledger=chain.ledger)
+            _plan(SiteDay(newest, "hamburg"), site=site, lake=chain.lake, ledger=chain.ledger, run_id="test")
 
     with ThreadPoolExecutor(5) as pool:
         list(pool.map(act, range(5)))
@@ -345,3 +357,60 @@ def test_planners_at_once_and_a_decision_between_them_leave_a_consistent_plan(ch
     assert dropped not in left
     assert left == scheduled
     assert n_planned == len(left)
+
+
+def judged_days(chain: Chain) -> dict[str, list[tuple[object, ...]]]:
+    """Verdicts of the last two days, and what rests on them."""
+    with chain.ledger.begin() as connection:
+        return {
+            table.name: [
+                tuple(row)
+                for row in connection.execute(select(table).where(table.c.day >= LAST - timedelta(days=1)).order_by(*table.primary_key))
+            ]
+            for table in (incident_assessments, machine_health, predictions)
+        }
+
+
+def test_a_changed_rule_is_run_again_over_history_and_back(chain: Chain) -> None:
+    plant, days = chain.environment.plant / "hamburg.yaml", (LAST - timedelta(days=1), LAST)
+    as_it_was, quiet = plant.read_text(), Stages(Console(quiet=True))
+    chain.launcher.run("process_site_day", tags=range_tags(SiteDay(day, "hamburg") for day in days))
+    before = judged_days(chain)
+
+    def waiting() -> list[date]:
+        with chain.ledger.begin() as connection:
+            return [p.day for p in pending_site_days(connection) if p.day in days]
+
+    def worn() -> list[tuple[str, float]]:
+        with chain.ledger.begin() as connection:
+            found = pd.concat([incidents_on(connection, site="hamburg", day=day) for day in days])
+        return [(row["verdict"], row["confidence"]) for row in found[found["machine_id"] == "HH-C302"].to_dict("records")]
+
+    def revalidated() -> Revalidation:
+        """Under the plant file as it is now, and everything that rests on it made anew."""
+        span = Span(read_plant(plant.parent)[0], *days)
+        would = look(chain.ledger, span)
+        done = apply(chain.ledger, span, operator="ada", why="tried out")
+        assert done.rejudged == would.rejudged, "what was shown is what was written"
+        assert waiting() == list(days) == list(done.days)
+        bring_up_to_date(chain.launcher, site="hamburg", days=done.days, stages=quiet)
+        assert waiting() == []
+        assert look(chain.ledger, span).rejudged.changes == ()
+        return done
+
+    assert {verdict for verdict, _ in worn()} == {"credible"}
+    strict = yaml.safe_load(as_it_was)
+    strict["policy"]["verdict"] = {"min_duration_windows": 5000, "adjustments": {"lasts_long_enough": -0.4}}
+    try:
+        plant.write_text(yaml.safe_dump(strict, allow_unicode=True))
+        done = revalidated()
+        assert {verdict for verdict, _ in worn()} == {"investigate"}
+        assert {rule for change in done.rejudged.felt for rule in change.after.failed} >= {"lasts_long_enough"}
+        after = judged_days(chain)
+        assert after["machine_health"] != before["machine_health"], "an incident in doubt costs less health"
+        chain.launcher.run("process_site_day", partition_key=SiteDay(LAST, "hamburg").key)
+        assert judged_days(chain) == after, "a day that is processed anew finds the same verdicts"
+    finally:
+        plant.write_text(as_it_was)
+    revalidated()
+    assert judged_days(chain) == before

@@ -18,7 +18,7 @@ from resources.lake import LakeResource
 from resources.ledger.findings import replace_incidents
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.tables import predictions
-from resources.plant import read_plant
+from resources.plant_files import read_plant
 from tests.conftest import CHECKOUT
 from tests.ledger_states import days_from, deliver
 

@@ -17,7 +17,7 @@ import yaml
 from cli.server import PORTS
 from ml.simulator import simulate
 from resources.landing import drop_file
-from resources.plant import read_plant
+from resources.plant_files import read_plant
 from resources.postgres import URL_VARIABLE, serving
 from tests.conftest import CHECKOUT
 from tests.deployment.composed import Composed, filled_in, read_compose, variables_used

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from assets.partitions import SITE_TAG
-from jobs.schedules import reconcile, site_schedules
+from jobs.schedules import nightly_history_check, reconcile, site_schedules
 from ml.plant import Site
 from resources.ledger.ledger import LedgerResource
 from tests.ledger_states import days_from, deliver
@@ -102,6 +102,17 @@ def test_a_day_without_readings_is_not_closed(ledger: LedgerResource) -> None:
     deliver(ledger, "the-site", [date(2026, 10, 18)], is_processed=True)
     deliver(ledger, "other", [date(2026, 10, 19)], is_processed=True)
     assert tick(close_of_day, ledger, datetime(2026, 10, 20, 0, 30, tzinfo=UTC)) == "the-site delivered nothing for 2026-10-19."
+
+
+def test_each_night_the_history_check_hashes_other_originals() -> None:
+    days = []
+    for day in (20, 21):
+        with dg.build_schedule_context(scheduled_execution_time=datetime(2026, 10, day, 2, tzinfo=UTC)) as context:
+            request = nightly_history_check(context)
+        assert isinstance(request, dg.RunRequest)
+        days.append(request.run_config["ops"]["drops_files_of_drops_are_whole"]["config"]["day"])
+    assert days == ["2026-10-20", "2026-10-21"]
+    assert (nightly_history_check.cron_schedule, nightly_history_check.execution_timezone) == ("0 2 * * *", "UTC")
 
 
 def test_weekly_training_wants_enough_days(ledger: LedgerResource) -> None:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from ml.plant import Site
-from ml.simulation.faults import FAULT_KINDS, Fault, default_faults
+from ml.simulation.faults import DEMONSTRATED_KINDS, Fault, default_faults
 from ml.simulator import simulate
 
 PLANT = Path(__file__).parents[2] / "plant"
@@ -85,7 +85,7 @@ def test_every_repair_finds_hands_and_some_part_is_out_of_stock(sites: tuple[Sit
 
 def test_the_faults_cover_all_kinds_after_a_healthy_fortnight(sites: tuple[Site, ...], faults: tuple[Fault, ...]) -> None:
     begin = datetime(START.year, START.month, START.day, tzinfo=UTC)
-    assert len(faults) >= 9 and {f.kind for f in faults} == set(FAULT_KINDS) and {f.site_id for f in faults} == {"hamburg", "houston"}
+    assert len(faults) >= 9 and {f.kind for f in faults} == set(DEMONSTRATED_KINDS) and {f.site_id for f in faults} == {"hamburg", "houston"}
     assert min(f.onset_at for f in faults) >= begin + timedelta(days=15)
     assert max(f.onset_at for f in faults) < begin + timedelta(days=33)
     assert len({(f.site_id, f.machine_id) for f in faults}) == len(faults) <= sum(len(s.machines) for s in sites) - 3
@@ -100,7 +100,7 @@ def test_the_faults_cover_all_kinds_after_a_healthy_fortnight(sites: tuple[Site,
 def test_default_faults_fit_any_span_and_seed(sites: tuple[Site, ...], days: int, seed: int) -> None:
     chosen = default_faults(sites, start=START, days=days, seed=seed)
     begin = datetime(START.year, START.month, START.day, tzinfo=UTC)
-    assert len(chosen) == 10 and {f.kind for f in chosen} == set(FAULT_KINDS)
+    assert len(chosen) == 10 and {f.kind for f in chosen} == set(DEMONSTRATED_KINDS)
     assert all(begin + timedelta(days=15) <= f.onset_at < begin + timedelta(days=days) for f in chosen)
     assert sum(f.ends_at > begin + timedelta(days=days) for f in chosen) >= 2
 

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml.evidence import build_evidence
 from ml.incidents import COLUMNS, Run, alarms, find_incidents, merged_runs, movements
 from ml.modes import Movement, failure_mode_of, failure_mode_of_incident
 from ml.plant import DetectionPolicy, Machine, Policy, Sensor, Site
@@ -344,68 +343,6 @@ def test_the_rule_of_the_whole_incident(moved: dict[str, tuple[float, float, str
     found = {s: Movement(share=share, z=z, feature=feature) for s, (share, z, feature) in moved.items()}
     assert failure_mode_of_incident(found, machine=SITE.machine("A")) == mode
 
-
-def _evidence(**changes: object) -> pd.Series:
-    scores = pd.concat(
-        [
-            _scores([0.7] * 4),
-            _scores([0.7, 0.7, 0.1, 0.1], machine_id="B"),
-            _scores([0.1, 0.7, 0.1, None], machine_id="C"),
-        ]
-    )
-    features = pd.DataFrame({"machine_id": "A", "window_start": _scores([0.0] * 5)["window_start"], "running_share": [1, 1, 0.5, 0.5, 0]})
-    inputs: dict[str, object] = {
-        "scores": scores,
-        "features": features,
-        "quality": pd.DataFrame({"sensor_id": ["A-vibration", "A-temperature", "A-vibration", "A-flow"], "grade": ["A", "B", "C", "F"]}),
-        "site": SITE,
-        "maintenance": pd.DataFrame({"machine_id": ["B"], "started_at": [MIDNIGHT], "ended_at": [pd.NaT]}),
-        "false_alarms_30d": {"A": 2},
-    }
-    incidents = find_incidents(scores[scores["machine_id"] == "A"], site=SITE, day=DAY, known=NOTHING_KNOWN)
-    return build_evidence(incidents, **(inputs | changes)).iloc[0]  # type: ignore[arg-type]
-
-
-def test_evidence_by_hand() -> None:
-    row = _evidence()
-    assert row["incident_id"] == "A@2026-03-08T00:00Z"
-    assert (row["n_members_agreeing"], row["duration_windows"], row["n_sensors_moved"], row["false_alarms_30d"]) == (2, 4, 1, 2)
-    assert row["worst_grade"] == "C"  # of the sensors that moved: the flow's F does not count
-    assert row["running_share"] == pytest.approx(0.75)
-    assert not row["in_maintenance"]
-    # B and C: one of two, both, none of two, none of one
-    assert row["site_share"] == pytest.approx((0.5 + 1 + 0 + 0) / 4)
-
-
-@pytest.mark.parametrize(
-    ("started_min", "ended_min", "overlaps"), [(-60, 0, False), (-60, 1, True), (39, 60, True), (40, 60, False), (-60, None, True)]
-)
-def test_maintenance_counts_if_it_overlaps(started_min: int, ended_min: int | None, *, overlaps: bool) -> None:
-    ended = pd.NaT if ended_min is None else MIDNIGHT + pd.Timedelta(minutes=ended_min)
-    maintenance = pd.DataFrame({"machine_id": ["A"], "started_at": [MIDNIGHT + pd.Timedelta(minutes=started_min)], "ended_at": [ended]})
-    assert _evidence(maintenance=maintenance)["in_maintenance"] == overlaps
-
-
-def test_a_moved_sensor_without_a_grade_is_not_trusted() -> None:
-    assert _evidence(quality=pd.DataFrame({"sensor_id": ["A-vibration"], "grade": ["A"]}))["worst_grade"] == "F"
-
-
-def test_a_machine_alone_is_not_the_whole_site() -> None:
-    assert _evidence(scores=_scores([0.7] * 4))["site_share"] == 0.0
-
-
-def test_no_incidents_give_no_evidence() -> None:
-    none = find_incidents(_scores([0.1]), site=SITE, day=DAY, known=NOTHING_KNOWN)
-    table = build_evidence(
-        none,
-        scores=_scores([0.1]),
-        features=pd.DataFrame({"machine_id": [], "window_start": [], "running_share": []}),
-        quality=pd.DataFrame({"sensor_id": [], "grade": []}),
-        site=SITE,
-        maintenance=pd.DataFrame({"machine_id": [], "started_at": [], "ended_at": []}),
-        false_alarms_30d={},
-    )
-    assert len(table) == 0
 
 
 def test_a_run_knows_nothing_but_its_windows() -> None:

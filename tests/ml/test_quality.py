@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expectations.contracts import SENSOR_QUALITY
+from ml.features import build_features
 from ml.plant import Machine, RunningWhen, Sensor, Site
 from ml.quality import assess_sensors
 
@@ -52,9 +53,9 @@ def seconds(frame: pd.DataFrame) -> "pd.Series[float]":
     return (frame["timestamp"] - START).dt.total_seconds()
 
 
-def assess(*frames: pd.DataFrame, refused: dict[str, int] | None = None) -> pd.DataFrame:
+def assess(*frames: pd.DataFrame, refused: dict[str, int] | None = None, features: pd.DataFrame | None = None) -> pd.DataFrame:
     readings = pd.concat(frames, ignore_index=True)
-    table = assess_sensors(readings, site=SITE, day=DAY, refused=refused or {})
+    table = assess_sensors(readings, site=SITE, day=DAY, refused=refused or {}, features=features)
     assert list(table.columns) == SENSOR_QUALITY.names
     assert table["sensor_id"].tolist() == ["fan.temp", "pump.current", "pump.temp"]
     return table.set_index("sensor_id")
@@ -67,7 +68,7 @@ def test_a_faultless_day_is_graded_a_and_finds_nothing() -> None:
     table = assess(TEMP, CURRENT, FAN)
     assert table["score"].tolist() == [1, 1, 1]
     assert table["grade"].tolist() == ["A"] * 3
-    assert table["findings"].tolist() == [""] * 3
+    assert table["findings"].tolist() == table["faults"].tolist() == [""] * 3
     assert table["n_readings"].tolist() == table["n_expected"].tolist() == [144, 1440, 1440]
     assert table["longest_gap_s"].tolist() == [600, 60, 60]
     assert table.loc["fan.temp", "last_value_age_s"] == 540
@@ -83,6 +84,7 @@ def test_a_silent_sensor_is_unusable_and_says_so() -> None:
     row = assess(TEMP, FAN, refused={"pump.current": 12}).loc["pump.current"]
     assert (row["grade"], row["score"], row["coverage"], row["n_expected"], row["longest_gap_s"]) == ("F", 0, 0, 1440, 86_340)
     assert row["findings"] == "silent: no reading at all; 12 readings refused, outside the physical range"
+    assert row["faults"] == "dead"
     assert row["refused_share"] == 1
 
 
@@ -122,7 +124,7 @@ def test_a_stuck_value_costs_more_than_its_share() -> None:
     row = assess(stuck, CURRENT, FAN).loc["pump.temp"]
     assert row["stuck_share"] == pytest.approx(5 * 3600 / 86_340)
     assert row["score"] == pytest.approx(1 - 1.5 * 5 * 3600 / 86_340)
-    assert (row["grade"], row["findings"]) == ("C", "one value repeated for 5 h")
+    assert (row["grade"], row["findings"]) == ("C", "stuck: one value repeated for 5 h")
 
 
 @pytest.mark.parametrize(("n", "is_stuck"), [(31, False), (32, True)])
@@ -192,6 +194,13 @@ def test_noise_is_the_robust_spread_of_the_second_differences() -> None:
     assert table.loc["pump.current", ["noise", "clock_jitter"]].isna().all()
 
 
+def week_of(readings: pd.DataFrame, *, today: pd.DataFrame, site: Site = SITE) -> pd.DataFrame:
+    """Features of seven days like `readings`, and of `today`."""
+    past = build_features(readings, site=site, day=DAY)
+    parts = [past.assign(window_start=past["window_start"] - pd.Timedelta(days=n)) for n in range(1, 8)]
+    return pd.concat([*parts, build_features(today, site=site, day=DAY)], ignore_index=True)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
@@ -202,8 +211,9 @@ def test_noise_is_the_robust_spread_of_the_second_differences() -> None:
         unique_by=lambda r: r[:2],
     ),
     st.integers(0, 5),
+    st.floats(-3, 3),
 )
-def test_every_table_keeps_its_contract(rows: list[tuple[str, int, float]], n_refused: int) -> None:
+def test_every_table_keeps_its_contract(rows: list[tuple[str, int, float]], n_refused: int, factor: float) -> None:
     readings = pd.DataFrame(
         {
             "sensor_id": pd.array([r[0] for r in rows], dtype="str"),
@@ -211,13 +221,16 @@ def test_every_table_keeps_its_contract(rows: list[tuple[str, int, float]], n_re
             "value": np.array([r[2] for r in rows], float),
         }
     )
-    table = assess(readings, refused={"pump.temp": n_refused})
+    before = readings.assign(value=readings["value"] * factor)
+    table = assess(readings, refused={"pump.temp": n_refused}, features=week_of(before, today=readings))
     for column in SENSOR_QUALITY.columns:
         if column.low is not None:
             assert not (table.reset_index()[column.name] < column.low).any()
         if column.high is not None:
             assert not (table.reset_index()[column.name] > column.high).any()
     assert ((table["findings"] == "") == (table["score"] == 1)).all()
+    assert ((table["faults"] == "") | (table["score"] < 1)).all()
+    assert not np.isinf(table.select_dtypes("float64")).any(axis=None)
     assert ((table["n_readings"] > 0) | (table["grade"] == "F")).all()
 
 
@@ -227,7 +240,7 @@ def test_readings_of_another_day_are_refused() -> None:
         assess(other)
 
 
-def test_a_thousand_sensors_are_assessed_within_two_seconds() -> None:
+def test_a_thousand_sensors_and_their_week_are_assessed_within_three_seconds() -> None:
     site = SITE.model_copy(
         update={
             "machines": tuple(
@@ -243,6 +256,8 @@ def test_a_thousand_sensors_are_assessed_within_two_seconds() -> None:
     many = pd.concat([TEMP] * 1000, ignore_index=True).assign(
         sensor_id=pd.array(np.repeat([s.sensor_id for s in site.sensors], len(TEMP)), dtype="str")
     )
+    features = week_of(many, today=many, site=site)
     begin = time.process_time()
-    assess_sensors(many, site=site, day=DAY, refused={})
-    assert time.process_time() - begin < 2
+    table = assess_sensors(many, site=site, day=DAY, refused={}, features=features)
+    assert time.process_time() - begin < 3
+    assert table["noise_ratio"].notna().all()

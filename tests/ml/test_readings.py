@@ -15,18 +15,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from expectations.contracts import SENSOR_READINGS
-from ml.plant import Band, DropColumns, DropFormat, Machine, Sensor, Site
+from ml.drop_format import DropColumns, DropFormat
+from ml.plant import Band, Machine, Sensor, Site
 from ml.readings import (
     QUARANTINED_SCHEMA,
-    READINGS_SCHEMA,
     REASONS,
     ParsedDrop,
     UnreadableDrop,
-    merge_readings,
     parse_drop,
-    split_by_day,
 )
+from ml.reasons import EXPLANATIONS
 
 HEADER = "timestamp,sensor_id,value\n"
 RECEIVED = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -225,7 +223,7 @@ FULL = DropFormat(columns=DropColumns(quality="status", unit="unit"))
         ("2025-02-01T00:00:00Z,PT,-inf,ok,C", "not_a_number"),
         ("2025-02-01T00:00:00Z,PT,1e999,ok,C", "not_a_number"),
         ('2025-02-01T00:00:00Z,PT,"1,5",ok,C', "not_a_number"),
-        ("2025-02-01T00:00:00Z,PT,1,ok,F", "wrong_unit"),
+        ("2025-02-01T00:00:00Z,PT,1,ok,bar", "wrong_unit"),
         ("2025-02-01T00:00:00Z,PT,1,ok,", "wrong_unit"),
         ("2025-02-01T00:00:00Z,PT,1,Bad,C", "bad_quality"),
         ("2025-02-01T00:00:00Z,PT,150.001,ok,C", "out_of_physical_range"),
@@ -235,7 +233,7 @@ FULL = DropFormat(columns=DropColumns(quality="status", unit="unit"))
         ("2025-02-01T00:00:00Z,PT,1,ok", "malformed_row"),
         ("2025-02-01T00:00:00Z,PT,1,ok,C,", "malformed_row"),
         ("2024-02-01T00:00:00Z,PT,nan,Bad,F", "not_a_number"),
-        ("2030-02-01T00:00:00Z,PT,999,Bad,F", "wrong_unit"),
+        ("2030-02-01T00:00:00Z,PT,999,Bad,bar", "wrong_unit"),
         ("2030-02-01T00:00:00Z,PT,999,ok,C", "out_of_physical_range"),
     ],
 )
@@ -254,7 +252,8 @@ def test_each_reason_is_found_with_its_line_and_text_and_the_first_one_wins(line
 
 
 def test_every_reason_is_listed_once() -> None:
-    assert len(set(REASONS)) == len(REASONS) == 9
+    assert len(set(REASONS)) == len(REASONS) == 11
+    assert set(EXPLANATIONS) == set(REASONS)
 
 
 def test_physical_line_numbers_stay_right_after_blank_and_malformed_lines() -> None:
@@ -384,7 +383,7 @@ def test_a_local_time_that_the_clocks_skipped_is_no_instant() -> None:
         HEADER + local_rows(["2025-03-30T01:59:59", "2025-03-30T02:00:00", "2025-03-30T02:59:59", "2025-03-30T03:00:00"]), SITE_TIME
     )
     assert sorted(at for _, at in accepted(parsed)) == [utc(2025, 3, 30, 0, 59, 59), utc(2025, 3, 30, 1)]
-    assert reasons(parsed) == [(3, "bad_timestamp"), (4, "bad_timestamp")]
+    assert reasons(parsed) == [(3, "skipped_by_clock_change"), (4, "skipped_by_clock_change")]
 
 
 def test_offsets_and_local_times_may_stand_in_one_column() -> None:
@@ -586,68 +585,3 @@ def test_a_parquet_column_whose_name_begins_like_another_is_not_taken_for_it() -
     names = ["timestamp", "value.raw", "sensor_id", "value"]
     data = write("parquet", names, [{"timestamp": "2025-02-01", "sensor_id": "PT", "value": 1.0, "value.raw": 2.0}])
     assert list(accepted(parse(data, DropFormat(kind="parquet"))).values()) == [1.0]
-
-
-# --- days and merging
-
-
-def test_days_are_split_at_midnight_utc_and_keep_their_order() -> None:
-    times = ["2025-02-03T00:00:00Z", "2025-02-01T23:59:59.999999Z", "2025-02-01T00:00:00Z"]
-    parsed = parse(HEADER + local_rows(times) + local_rows(times, "pump.flow"))
-    days = dict(split_by_day(parsed.accepted))
-    assert [(day, table.num_rows) for day, table in days.items()] == [(date(2025, 2, 1), 4), (date(2025, 2, 3), 2)]
-    assert days[date(2025, 2, 1)]["value"].to_pylist() == [2, 1, 2, 1]
-    assert pa.concat_tables(days.values()).schema == parsed.accepted.schema
-    assert list(split_by_day(parsed.accepted.slice(0, 0))) == []
-
-
-def test_the_merged_table_has_the_stored_schema() -> None:
-    assert READINGS_SCHEMA.equals(SENSOR_READINGS.schema)
-    assert merge_readings(None, []).table.schema.equals(SENSOR_READINGS.schema)
-
-
-segment_ = st.dictionaries(st.tuples(st.sampled_from(IDS), st.integers(0, 5)), st.sampled_from([0.5, -1.0, 2.0]), max_size=8)
-
-
-def as_segment(rows: dict[tuple[str, int], float]) -> pa.Table:
-    keys = list(rows)
-    return pa.table(
-        {
-            "sensor_id": pa.array([k[0] for k in keys], pa.string()),
-            "timestamp": pa.array([k[1] for k in keys], pa.int64()).cast(pa.timestamp("us", "UTC")),
-            "value": pa.array(list(rows.values()), pa.float64()),
-        }
-    )
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.data(), st.lists(segment_, max_size=5))
-def test_any_order_and_grouping_of_segments_gives_the_same_table(data: st.DataObject, rows: list[dict[tuple[str, int], float]]) -> None:
-    expected: dict[tuple[str, int], tuple[float, int]] = {}
-    for seq, segment in enumerate(rows, 1):
-        expected.update({key: (value, seq) for key, value in segment.items()})
-    order = data.draw(st.permutations(range(1, len(rows) + 1)))
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(rows)), max_size=3)))
-    merged, n_new = None, 0
-    for start, end in zip([0, *cuts], [*cuts, len(rows)], strict=True):
-        result = merge_readings(merged, [(seq, as_segment(rows[seq - 1])) for seq in order[start:end]])
-        merged, n_new = result.table, n_new + result.n_new
-    assert merged is not None
-    found = [(r["sensor_id"], r["timestamp"], r["value"], r["drop_seq"]) for r in merged.to_pylist()]
-    assert found == [(s, utc(1970, 1, 1) + timedelta(microseconds=t), *expected[s, t]) for s, t in sorted(expected)]
-    assert n_new == len(expected)
-
-
-def test_merging_counts_new_and_replaced_rows_and_a_repeat_changes_nothing() -> None:
-    first, second = as_segment({("a", 1): 1.0, ("b", 1): 2.0}), as_segment({("b", 1): 3.0, ("a", 0): 4.0, ("b", 2): 5.0})
-    one = merge_readings(None, [(4, first)])
-    two = merge_readings(one.table, [(9, second)])
-    assert (one.n_new, one.n_replaced, two.n_new, two.n_replaced) == (2, 0, 2, 1)
-    again = merge_readings(two.table, [(9, second), (4, first)])
-    assert (again.n_new, again.n_replaced) == (0, 0)
-    assert again.table.equals(two.table)
-
-
-def test_times_too_far_apart_for_one_integer_are_sorted_all_the_same() -> None:
-    rows = {("b", -(2**62)): 1.0, ("a", 2**62): 2.0, ("a", -(2**62)): 3.0}
-    assert merge_readings(None, [(1, as_segment(rows))]).table["value"].to_pylist() == [3.0, 2.0, 1.0]

@@ -281,13 +281,97 @@ def test_bursts_of_spikes_become_more_and_stay_measurable() -> None:
     assert sick.between(-40, 200).all()
 
 
+def test_a_noisy_sensor_scatters_around_its_level_by_a_share_of_the_room() -> None:
+    fault = _fault("noisy_sensor", severity=2.0)
+    sick, well = (_signals(_days(LONG, days=5, faults=faults)) for faults in ([fault], []))
+    change = sick - well
+    assert (change.drop(columns="mill0-T") == 0).all(axis=None)
+    during = change["mill0-T"][fault.onset_at : fault.ends_at - timedelta(minutes=1)]
+    assert abs(during.mean()) < 0.3
+    room = 0.4 * (80 - 21)  # an upper limit alone is 60 % of the way from the surroundings, here between 17 and 26 degrees
+    assert during.std() == pytest.approx(2 * 0.15 * room, rel=0.2)
+    assert (change["mill0-T"][fault.ends_at :] == 0).all()
+
+
+def test_a_dead_sensor_lies_at_the_bottom_of_its_range_and_a_silent_one_says_nothing() -> None:
+    dead, silent = _fault("dead_sensor", sensor_id="mill0-T"), _fault("silent_sensor", sensor_id="mill0-P")
+    days = _days(LONG, days=5, faults=[dead, silent])
+    signals = _signals(days)
+    last = timedelta(minutes=1)
+    assert set(signals["mill0-T"][dead.onset_at : dead.ends_at - last]) == {-40.0}
+    assert signals["mill0-T"][dead.ends_at :].nunique() > 100
+    assert signals["mill0-P"].isna().sum() == 2 * 1440
+    assert signals["mill0-P"][silent.onset_at : silent.ends_at - last].isna().all()
+    delivered = {name for day in days[1:3] for drop in day.drops for _, name, _ in _cells(drop.content, LONG)}
+    assert "mill0-P" not in delivered
+    assert "mill0-T" in delivered
+
+
+@pytest.mark.parametrize("site", [LONG, WIDE], ids=["long", "wide"])
+def test_a_clock_that_gains_stamps_the_same_values_later_and_goes_back_when_it_is_set(site: Site) -> None:
+    machine = site.machines[0]
+    fault = Fault(
+        site.site,
+        machine.machine_id,
+        "clock_drift",
+        BEGIN + timedelta(hours=6),
+        repaired_at=BEGIN + timedelta(days=2, hours=6),
+        severity=2.0,
+    )
+    sick, well = (_days(site, days=3, faults=faults) for faults in ([fault], []))
+    name = f"{machine.machine_id}-T"
+    true, shown = (pd.concat([d.readings[d.readings.sensor_id == name] for d in days], ignore_index=True) for days in (well, sick))
+    n = 1000
+    assert shown["value"][:n].tolist() == true["value"][:n].tolist()
+    gained = (shown["timestamp"] - true["timestamp"])[:n].dt.total_seconds()
+    assert gained[:360].eq(0).all()
+    assert gained.iloc[-1] == round((n - 1 - 360) * 60 * 120 / 86_400)
+    assert shown["timestamp"].is_monotonic_increasing
+    assert shown["timestamp"].is_unique
+    late = shown[shown["timestamp"] >= pd.Timestamp(BEGIN) + pd.Timedelta(days=2, hours=7)]
+    assert (late["timestamp"].dt.second == 0).all()
+    for day in sick:
+        for drop in day.drops:
+            assert dataclasses.replace(drop.counts, missing=0) == _count(drop.content, site)
+
+
+def test_a_sensor_in_another_unit_shows_the_converted_values_and_what_it_cannot_measure_is_counted_as_such() -> None:
+    shown = [("mill0-V", "in/s", 1 / 25.4, 0.0), ("mill0-T", "K", 1.0, 273.15), ("mill1-P", "kPa", 100.0, 0.0)]
+    units = {"T": "°C", "V": "mm/s", "P": "bar", "Q": "m3/h", "I": "A"}
+    machines = [
+        {**m, "sensors": [{**s, "unit": units[s["sensor_id"][-1]]} for s in m["sensors"]]} for m in (_machine("mill0"), _machine("mill1"))
+    ]
+    site = Site.model_validate({"site": "mill", "name": "mill", "first_day": "2026-09-01", "machines": machines})
+    faults = [
+        dataclasses.replace(_fault("wrong_unit"), machine_id=sensor.split("-")[0], sensor_id=sensor, shown_as=unit)
+        for sensor, unit, *_ in shown
+    ]
+    sick, well = _days(site, days=3, faults=faults), _days(site, days=3, faults=[])
+    change, true = _signals(sick)[faults[0].onset_at :], _signals(well)[faults[0].onset_at :]
+    for sensor, _, factor, offset in shown:
+        assert np.allclose(change[sensor], true[sensor] * factor + offset, atol=0.006, rtol=0), sensor
+    refused = [d.counts.out_of_physical_range for d in sick]
+    assert refused[0] < 50, "what every gateway sends now and then"
+    assert refused[1] > 2 * 1440 * 0.98, "328 K and 600 kPa are more than the two sensors can measure"
+    for day in sick:
+        counts = day.counts
+        assert counts.accepted + counts.not_a_number + counts.out_of_physical_range + counts.missing == len(day.readings)
+    assert truth_table(faults, [site])["kind"].tolist() == ["wrong_unit"] * 3
+
+
+def test_another_unit_that_nobody_knows_is_refused_with_those_that_are_known() -> None:
+    fault = dataclasses.replace(_fault("wrong_unit"), shown_as="furlong")
+    with pytest.raises(ValueError, match="x is not shown as 'furlong'; known: x10, x100"):
+        simulate([LONG], start=START, days=1, seed=7, faults=[fault])
+
+
 def test_the_truth_names_sensor_times_and_failure_mode() -> None:
     faults = [dataclasses.replace(_fault(kind), onset_at=BEGIN + timedelta(hours=i)) for i, kind in enumerate(FAULT_KINDS)]
     table = truth_table(faults, [LONG])
     assert table["kind"].tolist() == list(FAULT_KINDS)
-    assert table["expected_failure_mode"].tolist() == ["VIB", "ELP", "PLU", "AIR", "AIR", "AIR"]
-    assert table["sensor_id"].tolist() == ["mill0-V", "mill0-P", "mill0-Q", "mill0-T", "mill0-P", "mill0-T"]
-    assert table["failure_at"].notna().tolist() == [True] * 3 + [False] * 3
+    assert table["expected_failure_mode"].tolist() == ["VIB", "ELP", "PLU"] + ["AIR"] * 8
+    assert table["sensor_id"].tolist() == [f"mill0-{letter}" for letter in "VPQTPTTPPTT"]
+    assert table["failure_at"].notna().tolist() == [True] * 3 + [False] * 8
     assert (table["repaired_at"] > table["failure_at"].fillna(table["onset_at"])).all()
     assert {str(table[c].dtype) for c in ("onset_at", "failure_at", "repaired_at")} == {"datetime64[us, UTC]"}
     assert truth_table([], [LONG]).columns.tolist() == table.columns.tolist()
@@ -320,6 +404,7 @@ def test_a_fault_without_its_target_is_refused(changed: dict[str, str], message:
         ({"onset_at": datetime(2026, 9, 8)}, "time zone"),  # noqa: DTZ001 - it is the case tested
         ({"repaired_at": BEGIN + timedelta(days=2)}, "repaired_at must be after"),
         ({"severity": 0.0}, "severity"),
+        ({"shown_as": "K"}, "shown_as is for wrong_unit only"),
     ],
 )
 def test_an_impossible_fault_is_refused(changed: dict[str, Any], message: str) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from resources.plant import PlantError, earliest_day, read_plant
+from resources.plant_files import PlantError, earliest_day, read_plant
 
 GOOD = """
 site: {site}

@@ -46,7 +46,7 @@ def test_a_month_delivered_at_once_is_one_run(evaluate: Evaluate, instance: dg.D
 def test_late_data_asks_for_its_day_and_the_stored_days_that_look_back_on_it(
     evaluate: Evaluate, instance: dg.DagsterInstance, ledger: LedgerResource
 ) -> None:
-    deliver(ledger, "hamburg", [*days_from(FIRST, 2), date(2026, 9, 5), date(2026, 9, 12)], is_processed=True)
+    deliver(ledger, "hamburg", [*days_from(FIRST, 2), date(2026, 9, 5), date(2026, 9, 19)], is_processed=True)
     take_in(instance, ledger, "hamburg", [date(2026, 9, 2)], name="late.csv")
     requests, _ = evaluate(new_drops_sensor)
     assert {str(r.partition_key) for r in requests} == {"2026-09-02|hamburg", "2026-09-05|hamburg"}  # type: ignore[union-attr]

@@ -1,0 +1,1 @@
+"""What `maintenance bench` measures, one module per group of figures."""

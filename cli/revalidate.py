@@ -1,0 +1,259 @@
+"""`maintenance revalidate`: rules that were changed in the plant file run again over history, shown before anything changes.
+
+The verdicts are given anew from the stored evidence; readings, scores and incidents stay as they are, and so does what people decided. What
+rests on the verdicts (health, predictions, work orders, schedule, reports) is then made anew by the ordinary job.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from itertools import groupby
+
+import dagster as dg
+import pandas as pd
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+from sqlalchemy import Connection
+
+from assets.partitions import HEALTH_FALLS_WITHIN_DAYS, SITE_TAG, SiteDay
+from assets.recording import keep_validation, show_validations
+from cli.environment import Environment
+from cli.errors import CommandError
+from cli.launch import Launcher, chunks, launcher
+from cli.planner import demand_site, ledger_of
+from cli.process import DAYS_PER_RUN, Stages
+from expectations.rejudging import Change, Rejudged, rejudge
+from expectations.validation import ValidationOutcome
+from jobs.pipeline import SITE_DAY_ASSETS
+from jobs.requests import UNDER_WAY, run_requests, stretches
+from ml.plant import Site
+from resources.ledger.intake import days_with_readings, pending_site_days
+from resources.ledger.ledger import LedgerResource
+from resources.ledger.reopening import reopen_site_days
+from resources.ledger.verdicts import (
+    lock_verdicts,
+    orders_of,
+    record_revalidation,
+    replace_verdicts,
+    verdicts_between,
+)
+from resources.validation_pages import ValidationPagesResource
+
+RESTING = "health, predictions, work orders, schedule and reports"
+RUN_LIMIT = timedelta(hours=2)  # dagster.yaml ends runs that take longer: what still stands as started then is dead
+
+
+@dataclass(frozen=True)
+class Span:
+    """Days of a site, both inclusive."""
+
+    site: Site
+    start: date
+    end: date
+
+
+@dataclass(frozen=True)
+class Revalidation:
+    """What changes; no id where nothing was written. `days` rest on it and are to be made anew, `waiting` ones wait for the whole chain."""
+
+    revalidation_id: int | None
+    rejudged: Rejudged
+    days: tuple[date, ...]
+    waiting: tuple[date, ...]
+    orders: pd.DataFrame
+    outcomes: Mapping[SiteDay, ValidationOutcome]
+
+
+def judge_again(
+    environment: Environment,
+    *,
+    start: date,
+    end: date,
+    site: str | None,
+    is_applied: bool,
+    operator: str,
+    why: str,
+    console: Console,
+) -> None:
+    """Print what would change, or change it. Raises CommandError."""
+    demand_site(environment, site)
+    if end < start:
+        raise CommandError(f"The range ends ({end}) before it starts ({start}).")
+    if is_applied and not (operator.strip() and why.strip()):
+        raise CommandError("--apply needs --operator and --why: verdicts that change without them cannot be audited.")
+    if not is_applied and (operator or why):
+        raise CommandError("--operator and --why go with --apply; without it nothing is written.")
+    ledger = ledger_of(environment)
+    spans = [Span(s, start, end) for s in environment.sites if site in (None, s.site)]
+    if not is_applied:
+        looked = [(span, look(ledger, span)) for span in spans]
+        for span, found in looked:
+            show(found.rejudged, span=span, console=console)
+            if found.days:
+                console.print(f"{_spans(found.days)}: {RESTING} would be made anew.", highlight=False)
+        if any(found.rejudged.changes for _, found in looked):
+            console.print("Nothing was written. To write it: the same command with --apply --operator NAME --why TEXT.")
+        return
+    with launcher(environment) as started:
+        for span in spans:
+            demand_idle(started.instance, span.site.site)
+            done = apply(ledger, span, operator=operator.strip(), why=why.strip())
+            show(done.rejudged, span=span, console=console)
+            if done.revalidation_id is not None:
+                pages = ValidationPagesResource(root=str(environment.home.folder("validation")))
+                show_validations(done.outcomes, ledger=ledger, pages=pages)
+                console.print(f"Written as revalidation {done.revalidation_id}, by {operator}.", highlight=False, markup=False)
+                _follow(done, span.site.site, launcher=started, console=console)
+
+
+def _follow(done: Revalidation, site: str, *, launcher: Launcher, console: Console) -> None:
+    """Make anew what rests on the verdicts, and say what stays. Raises CommandError."""
+    if done.waiting:
+        console.print(f"{_spans(done.waiting)}: wait to be processed anyway; {RESTING} come with it.", highlight=False)
+    if done.days:
+        console.print(f"{_spans(done.days)}: {RESTING} rest on the old verdicts and are made anew.", highlight=False)
+        try:
+            bring_up_to_date(launcher, site=site, days=done.days, stages=Stages(console))
+        except CommandError as error:
+            raise CommandError(
+                f"The verdicts are written, but what rests on them could not be made anew: {error} The days wait; "
+                "`maintenance up` or the next `maintenance run` takes them through the chain."
+            ) from error
+    orders = [f"{o['order_id']} ({str(o['state']).replace('_', ' ')})" for o in done.orders.drop_duplicates("order_id").to_dict("records")]
+    if orders:
+        console.print(f"Orders keep their state, as only people close them: {', '.join(orders)}.", highlight=False)
+
+
+def look(ledger: LedgerResource, span: Span) -> Revalidation:
+    """What would change."""
+    with ledger.begin() as connection:
+        return _examine(connection, span)
+
+
+def apply(ledger: LedgerResource, span: Span, *, operator: str, why: str) -> Revalidation:
+    """Write the new verdicts, who wanted them and why, and which site-days wait for it, in one transaction."""
+    site = span.site.site
+    with ledger.begin() as connection:
+        lock_verdicts(connection, site)
+        found = _examine(connection, span)
+        rejudged = found.rejudged
+        if not rejudged.changes:
+            return found
+        replace_verdicts(connection, [{"incident_id": c.incident_id, "day": c.day, **asdict(c.after)} for c in rejudged.changes])
+        revalidation_id = record_revalidation(
+            connection,
+            {
+                "site": site,
+                "first_day": span.start,
+                "last_day": span.end,
+                "who": operator,
+                "why": why,
+                "policy": span.site.policy.verdict.model_dump(mode="json"),
+                "changes": [c.record() for c in rejudged.felt],
+            },
+        )
+        for site_day, outcome in found.outcomes.items():
+            keep_validation(connection, outcome, site_day, run_id=f"revalidation-{revalidation_id}")
+        reopen_site_days(connection, site=site, days=[*found.days, *found.waiting])
+    return replace(found, revalidation_id=revalidation_id)
+
+
+def _examine(connection: Connection, span: Span) -> Revalidation:
+    site = span.site.site
+    stored = verdicts_between(connection, site=site, start=span.start, end=span.end)
+    rejudged = rejudge(stored, policy=span.site.policy.verdict)
+    resting = resting_on(rejudged.changes, stored=days_with_readings(connection, site=site))
+    pending = {p.day for p in pending_site_days(connection, site=site)}
+    return Revalidation(
+        None,
+        rejudged,
+        days=tuple(day for day in resting if day not in pending),
+        waiting=tuple(day for day in resting if day in pending),
+        orders=orders_of(connection, {c.incident_id for c in rejudged.felt}),
+        outcomes={SiteDay(day, site): rejudged.outcomes[day] for day in sorted({c.day for c in rejudged.changes})},
+    )
+
+
+def resting_on(changes: Collection[Change], *, stored: Collection[date]) -> list[date]:
+    """Stored days whose health, predictions, orders or reports the changes bear on: a fall of health is looked for days later, too."""
+    reached = {c.day for c in changes if c.is_shown}
+    reached |= {c.day + timedelta(days=n) for c in changes if c.is_felt for n in range(1, HEALTH_FALLS_WITHIN_DAYS + 1)}
+    return sorted(reached.intersection(stored))
+
+
+def bring_up_to_date(launcher: Launcher, *, site: str, days: Sequence[date], stages: Stages) -> None:
+    """Run what follows from incidents, and only that: scores would be those of today's champion. Raises CommandError."""
+    following = dg.AssetSelection.assets("incidents").downstream(include_self=False) & dg.AssetSelection.assets(*SITE_DAY_ASSETS)
+    keys = following.resolve(launcher.definitions.resolve_asset_graph())
+    with stages.stage(f"{site}: what rests on it", len(days)) as advance:
+        for stretch in stretches([SiteDay(day, site) for day in days]):
+            for some in chunks(stretch, DAYS_PER_RUN):
+                for request in run_requests(some, key=""):
+                    launcher.run("process_site_day", partition_key=request.partition_key, tags=request.tags, assets=keys)
+                advance(len(some))
+
+
+def demand_idle(instance: dg.DagsterInstance, site: str) -> None:
+    """A run that has read the old verdicts must not write after us. Raises CommandError."""
+    under_way = dg.RunsFilter(
+        job_name="process_site_day",
+        statuses=list(UNDER_WAY),
+        created_after=datetime.now(UTC) - RUN_LIMIT,
+    )
+    for record in instance.get_run_records(under_way):
+        tags = record.dagster_run.tags
+        if site in (tags.get(SITE_TAG), tags.get("dagster/partition/site")):
+            raise CommandError(f"A run of {site} is under way ({record.dagster_run.run_id}); apply when it has ended.")
+
+
+def show(rejudged: Rejudged, *, span: Span, console: Console) -> None:
+    """Print what changes of one site."""
+    where = f"{span.site.site}, {span.start} to {span.end}"
+    if not rejudged.n_judged and not rejudged.without_evidence:
+        console.print(f"{where}: no incident was judged.", highlight=False)
+        return
+    judged = f"{_count(rejudged.n_judged, 'verdict')} on {_count(rejudged.n_incidents, 'incident')} from stored evidence"
+    console.print(f"[bold]{where}[/bold]: {judged}", highlight=False)
+    for incident_id, of_incident in groupby(sorted(rejudged.felt, key=lambda c: (c.incident_id, c.day)), key=lambda c: c.incident_id):
+        console.print(Text(incident_id, style="bold"))
+        for said, days in groupby(of_incident, key=_said):
+            console.print(Padding(Text.assemble((_spans([c.day for c in days]), "cyan"), "  ", said[0]), (0, 0, 0, 2), expand=False))
+            for rule in said[1:]:
+                console.print(Padding(Text(rule), (0, 0, 0, 6), expand=False))
+    n_noted = len(rejudged.changes) - len(rejudged.felt)
+    if not rejudged.changes:
+        console.print("Nothing changes.")
+    elif not rejudged.felt:
+        console.print(f"No verdict or confidence changes; {_count(n_noted, 'verdict')} would be explained by the rules as they are now.")
+    else:
+        kept = rejudged.n_judged - len(rejudged.felt)
+        console.print(f"{_count(len(rejudged.felt), 'verdict')} change in confidence; {kept} keep verdict and confidence.", highlight=False)
+    for n, names in groupby(sorted(rejudged.not_gathered, key=rejudged.not_gathered.__getitem__), key=rejudged.not_gathered.__getitem__):
+        left_out = f"Left out of {_count(n, 'verdict')}, whose days were processed before the evidence for it was gathered"
+        console.print(f"{left_out}: {', '.join(names)}.", highlight=False)
+    if rejudged.without_evidence:
+        console.print(f"{_count(rejudged.without_evidence, 'verdict')} have no evidence stored and stay as they are.", highlight=False)
+
+
+def _said(change: Change) -> tuple[str, ...]:
+    before, after = change.before, change.after
+    moved = f"{_words(before.verdict)} {before.confidence:.2f} → {_words(after.verdict)} {after.confidence:.2f}"
+    return (moved, *change.rules())
+
+
+def _words(verdict: str) -> str:
+    return verdict.replace("_", " ")
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def _spans(days: Sequence[date]) -> str:
+    """Days in words, consecutive ones as a span."""
+    said = []
+    for _, run in groupby(enumerate(sorted(days)), key=lambda at: at[1] - timedelta(days=at[0])):
+        of_run = [day for _, day in run]
+        said.append(str(of_run[0]) if len(of_run) == 1 else f"{of_run[0]} to {of_run[-1]}")
+    return ", ".join(said)

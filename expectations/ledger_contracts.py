@@ -1,0 +1,201 @@
+"""The contracts of what site-days leave in the ledger; `resources.ledger.tables` makes the tables of them.
+
+Keys, foreign keys and constraints that reach over several tables stand there. Whose rows belong to one site-day has `site` and
+`day` in its key; work orders live on from day to day.
+"""
+
+import pyarrow as pa
+
+from expectations.contracts import MACHINE_ID, MEMBERS, SENSOR_ID, TIMESTAMP, Column, Contract, number
+from ml.plant import FAILURE_MODE_NAMES
+
+DAY = pa.date32()
+JSON = pa.json_()
+VERDICTS = ("credible", "investigate", "false_positive_suspected")
+ORDER_STATES = (
+    "proposed", "awaiting_decision", "approved", "scheduled", "in_progress", "completed", "rejected", "deferred", "cancelled",
+)  # fmt: skip
+
+_SITE = Column("site", pa.string(), "the site, as named in its plant file")
+_DAY = Column("day", DAY, "the day", "UTC")
+_MODE = Column("failure_mode", pa.string(), "ISO 14224 code of what is likely to fail, and how", one_of=tuple(FAILURE_MODE_NAMES))
+_INCIDENT_ID = Column("incident_id", pa.string(), "machine and onset: a re-run finds the same incident")
+_ORDER_ID = Column("order_id", pa.string(), "the work order")
+_MODEL_VERSION = Column("model_version", pa.int32(), "version of the site's detector in MLflow", low=1)
+
+MACHINE_HEALTH = Contract(
+    "machine_health",
+    (
+        _SITE,
+        _DAY,
+        MACHINE_ID,
+        number("health", "100 well .. 0: what the parts leave of 100", low=0, high=100),
+        number("score_part", "points for anomalous windows", low=0, high=25),
+        number("limit_part", "points for nearness to alarm and trip limits", low=0, high=50),
+        number("incident_part", "points for incidents, by verdict", low=0, high=30),
+        Column("explanation", pa.string(), "what cost points, in words"),
+    ),
+    key=("site", "day", "machine_id"),
+)
+
+PREDICTIONS = Contract(
+    "predictions",
+    (
+        _SITE,
+        _DAY,
+        MACHINE_ID,
+        _MODE,
+        Column("as_of", TIMESTAMP, "end of the last window that was known", "UTC"),
+        number("probability_7d", "probability of failure within 7 days", low=0, high=1),
+        number("probability_30d", "probability of failure within 30 days", low=0, high=1),
+        number("ttf_p10_days", "time to failure that one in ten falls short of; null: not within the horizon", "d", nullable=True, low=0),
+        number("ttf_p50_days", "median time to failure; null: not within the horizon", "d", nullable=True, low=0),
+        number("ttf_p90_days", "time to failure that nine in ten fall short of; null: not within the horizon", "d", nullable=True, low=0),
+        Column("leading_sensor_id", pa.string(), "the sensor most likely to reach its limit; null: none comes near one", nullable=True),
+        Column("limit_kind", pa.string(), "the limit that stands for the failure", nullable=True, one_of=("alarm", "trip")),
+        Column("limit_side", pa.string(), "from which side it is reached", nullable=True, one_of=("low", "high")),
+        number("limit_value", "that limit", "the sensor's unit", nullable=True),
+        Column(
+            "method", pa.string(), "how the sensor was forecast; observed: it is beyond its limit", one_of=("prophet", "linear", "observed")
+        ),
+        Column("note", pa.string(), "what a reader must know of it; empty where nothing"),
+        Column("incident_ids", JSON, "the incidents it was asked for; empty: falling health"),
+    ),
+    key=("site", "day", "machine_id", "failure_mode"),
+)
+
+INCIDENTS = Contract(
+    "incidents",
+    (
+        _INCIDENT_ID,
+        _SITE,
+        MACHINE_ID,
+        Column("onset_at", TIMESTAMP, "start of its first anomalous window", "UTC"),
+        Column("label", pa.string(), "what people found; null while nobody said", nullable=True, one_of=("confirmed", "false_alarm")),
+    ),
+    key=("incident_id",),
+)
+
+INCIDENT_ASSESSMENTS = Contract(
+    "incident_assessments",
+    (
+        _INCIDENT_ID,
+        Column("day", DAY, "what was known of the incident at the end of this day", "UTC"),
+        _SITE,
+        Column("last_window_at", TIMESTAMP, "start of its latest anomalous window", "UTC"),
+        Column("ended_at", TIMESTAMP, "when it was over; null while it goes on", "UTC", nullable=True),
+        Column("n_windows", pa.int32(), "anomalous windows", low=1),
+        number("duration_s", "from onset to the end of the latest anomalous window", "s", low=0),
+        number("peak_score", "highest anomaly score", low=0, high=1),
+        number("mean_score", "mean anomaly score of its windows", low=0, high=1),
+        Column("n_members_agreeing", pa.int32(), "members of the detector that saw it", low=0, high=len(MEMBERS)),
+        Column("n_sensors_moved", pa.int32(), "sensors that moved", low=0),
+        Column("top_sensor_id", pa.string(), "the sensor that contributes most"),
+        Column("direction", pa.int32(), "where that sensor went: 1 up, -1 down, 0 where no sensor leads", low=-1, high=1),
+        _MODE,
+        Column("moved_sensors", JSON, "sensor_id -> its share of the movement, z and feature"),
+        Column("evidence", JSON, "what the verdict rests on"),
+        number("confidence_before", "confidence before the rules", low=0, high=1),
+        number("confidence", "confidence after the rules", low=0, high=1),
+        Column("verdict", pa.string(), "what the confidence makes of it", one_of=VERDICTS),
+        Column("failed", JSON, "names of the rules it failed"),
+        Column("reasons", JSON, "the same in words"),
+        Column("rules", JSON, "every rule as it was applied: its claim, the value, whether it held, what it took off"),
+        _MODEL_VERSION,
+    ),
+    key=("incident_id", "day"),
+)
+
+WORK_ORDERS = Contract(
+    "work_orders",
+    (
+        _ORDER_ID,
+        _SITE,
+        MACHINE_ID,
+        _MODE,
+        Column("opened_on", DAY, "the day whose findings opened it", "UTC"),
+        Column("assessed_on", DAY, "the latest day whose findings these figures rest on", "UTC"),
+        Column("state", pa.string(), "where it stands", one_of=ORDER_STATES),
+        Column("title", pa.string(), "the work, in one line"),
+        Column("reason", pa.string(), "why it is worth doing"),
+        Column("priority", pa.string(), "how soon it is due", one_of=("urgent", "high", "medium", "low")),
+        Column("is_urgent", pa.bool_(), "likely to fail within the days that the site calls urgent"),
+        number("risk_cost", "expected cost of doing nothing for 30 days", "the site's currency", low=0),
+        number("probability_7d", "probability of failure within 7 days; null: nothing was predicted", nullable=True, low=0, high=1),
+        number("probability_30d", "probability of failure within 30 days; null: nothing was predicted", nullable=True, low=0, high=1),
+        number("confidence", "of its incidents, the highest; 0 without one", low=0, high=1),
+        Column("due_at", TIMESTAMP, "the work should have ended by then", "UTC"),
+        Column("actions", JSON, "what to do, step by step"),
+        Column("skills", JSON, "what who does it must know"),
+        Column("parts", JSON, "the spare parts it takes"),
+        number("duration_h", "how long it takes", "h", low=0),
+        Column("deferred_until", TIMESTAMP, "when it comes up again; null unless deferred", "UTC", nullable=True),
+    ),
+    key=("order_id",),
+)
+
+PLANS = Contract(
+    "plans",
+    (
+        _SITE,
+        _DAY,
+        Column("start_at", TIMESTAMP, "nothing is planned before", "UTC"),
+        Column("n_orders", pa.int32(), "orders that waited for a place", low=0),
+        Column("n_planned", pa.int32(), "orders that found one", low=0),
+        Column("status", pa.string(), "what the planner says of it", one_of=("empty", "optimal", "feasible")),
+        number("objective", "cost of the plan within shifts"),
+        number("gap", "the share of it that a better plan could save at most", low=0, high=1),
+    ),
+    key=("site", "day"),
+)
+
+ASSIGNMENTS = Contract(
+    "assignments",
+    (
+        _SITE,
+        Column("day", DAY, "the plan it belongs to", "UTC"),
+        _ORDER_ID,
+        Column("technician_id", pa.string(), "who does it, as named in the plant file"),
+        Column("start_at", TIMESTAMP, "when the work begins", "UTC"),
+        Column("end_at", TIMESTAMP, "when it ends", "UTC"),
+        Column("is_overtime", pa.bool_(), "a call-out outside the shifts"),
+        Column("is_late", pa.bool_(), "it ends after the order is due"),
+    ),
+    key=("site", "day", "order_id"),
+)
+
+UNPLANNED_ORDERS = Contract(
+    "unplanned_orders",
+    (
+        _SITE,
+        Column("day", DAY, "the plan that has no place for it", "UTC"),
+        _ORDER_ID,
+        Column("reason", pa.string(), "what stands in the way"),
+        Column("earliest_alternative", TIMESTAMP, "when it could be done; null: not within reach", "UTC", nullable=True),
+    ),
+    key=("site", "day", "order_id"),
+)
+
+DRIFT_FINDINGS = Contract(
+    "drift_findings",
+    (
+        _SITE,
+        _DAY,
+        SENSOR_ID,
+        MACHINE_ID,
+        number("ks", "largest distance between the day's distribution and the one trained on", low=0, high=1),
+        number("ks_p", "its p-value at the effective sample sizes", low=0, high=1),
+        number("psi", "population stability index over the tenths of what was trained on", low=0),
+        Column("n", pa.int32(), "windows of the day in which the machine ran", low=1),
+        Column("is_drifted", pa.bool_(), "the distance stands among the site's sensors, and the shift is large"),
+        _MODEL_VERSION,
+    ),
+    key=("site", "day", "sensor_id"),
+)
+
+LEDGER_CONTRACTS: dict[str, Contract] = {
+    c.table: c
+    for c in (
+        MACHINE_HEALTH, PREDICTIONS, INCIDENTS, INCIDENT_ASSESSMENTS, WORK_ORDERS, PLANS, ASSIGNMENTS, UNPLANNED_ORDERS, DRIFT_FINDINGS,
+    )
+}  # fmt: skip
