@@ -14,7 +14,8 @@ from ml.merging import MergedReadings, merge_readings
 from resources.failpoints import fail_point
 from resources.lake import LakeResource
 from resources.landing import LandingResource, NotAFile
-from resources.ledger.intake import lock_site_day, mark_merged, segments_of, unbalanced_drops
+from resources.ledger.history import drops_that_do_not_add_up
+from resources.ledger.intake import lock_site_day, mark_merged, segments_of
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.reopening import reopen_following
 from resources.parquet import read_encoded
@@ -81,7 +82,7 @@ def drops(
             context.log.warning("%s: %s. %s", one.name, one.state, one.reason)
         taken.append(one)
     with ledger.begin() as connection:
-        unbalanced = unbalanced_drops(connection, run_id=context.run.run_id)
+        unbalanced = [drop.file_name for drop in drops_that_do_not_add_up(connection, run_id=context.run.run_id)]
     no_files = {entry.name: entry.reason for site in sites for entry in landing.entries(site=site) if isinstance(entry, NotAFile)}
     return dg.MaterializeResult(metadata=_figures(taken), check_results=list(_checks(taken, unbalanced, no_files)))
 

@@ -101,7 +101,8 @@ def _judged(
                 raise NotReleasable(
                     f"its original now gives {rows_in} of the {n_expected} rows; does the plant file describe it as it was?"
                 )
-            refused.finish()
+        if refused.has_rows:
+            fail_point("intake.quarantine_written")
         written = _write_segments(spool, site, drop_id=delivery.drop_id, lake=lake)
     finally:
         spool.close()
@@ -112,7 +113,7 @@ def _judged(
         rows_repaired,
         segments=list(written.values()),
         counts=counts,
-        written=[*written, *([rows_path] if counts else [])],
+        written=[*written, *([rows_path] if refused.has_rows else [])],
     )
 
 
@@ -121,15 +122,13 @@ def _write_segments(spool: Spool, site: Site, *, drop_id: str, lake: LakeResourc
     for day, runs in spool.days():
         path = lake.segment_path(site=site.site, day=day, drop_id=drop_id)
         rows, first_us, last_us = 0, [], []
-        with replacing(path, is_synced=False) as file:
-            writer = GroupWriter(file, SEGMENT_SCHEMA)
+        with replacing(path, is_synced=False) as file, GroupWriter(file, SEGMENT_SCHEMA) as writer:
             for run in runs:
                 earliest, latest = run.times_us
                 first_us.append(earliest)
                 last_us.append(latest)
                 rows += len(run)
                 writer.add(run.table(day, ids))
-            writer.close()
         midnight = datetime.combine(day, time(), UTC)
         written[path] = Segment(day, rows, *(midnight + timedelta(microseconds=us) for us in (min(first_us), max(last_us))))
         fail_point("intake.segment_written")
@@ -150,17 +149,17 @@ class RefusedRows:
             return
         if self._writer is None:
             file = self.stack.enter_context(replacing(self.path, is_synced=False))
-            self._writer = GroupWriter(file, QUARANTINED_SCHEMA, rows_per_group=QUARANTINED_ROWS_PER_GROUP)
+            writer = GroupWriter(file, QUARANTINED_SCHEMA, rows_per_group=QUARANTINED_ROWS_PER_GROUP)
+            self._writer = self.stack.enter_context(writer)
         self._writer.add(rows)
         day = rows["timestamp"].cast(pa.timestamp("us")).cast(pa.date32(), safe=False)
         keyed = pa.table([day, rows["sensor_id"], rows["reason"]], names=["day", "sensor_id", "reason"])
         for group in keyed.group_by(keyed.column_names).aggregate([([], "count_all")]).to_pylist():
             self._counts[group["day"], group["sensor_id"], group["reason"]] += group["count_all"]
 
-    def finish(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            fail_point("intake.quarantine_written")
+    @property
+    def has_rows(self) -> bool:
+        return self._writer is not None
 
     def by_group(self) -> list[dict[str, Any]]:
         """Rows per day, sensor and reason; what is not known comes last."""

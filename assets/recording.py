@@ -121,4 +121,4 @@ def summed_up(
 
 
 def _type_name(kind: pa.DataType) -> str:
-    return {"double": "number", "large_string": "string"}.get(str(kind), str(kind))
+    return {"double": "number", "date32[day]": "date", "extension<arrow.json>": "json"}.get(str(kind), str(kind))

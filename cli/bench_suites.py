@@ -1,7 +1,8 @@
 """All suites of one site-day with 1,000 sensors, in a process of its own, the import of Great Expectations included.
 
 `python -m cli.bench_suites [SENSORS]` prints seconds as JSON: `import_s`, `validation_s` (profiles and suites), `total_s`, and in
-`suites` each one's share. The tables are made before the clock starts, as a step that validates has them at hand; a few rows fail, as they do in life.
+`suites` each one's share. The tables are made before the clock starts, as a step that validates has them at hand; a few rows fail, as
+they do in life.
 """
 
 import json

@@ -55,10 +55,10 @@ class Clocks:
 def compare_with_usual(windows: RecentWindows) -> Behaviour:
     """What the day's windows say beside those of the days before, while the machine ran.
 
-    noise_ratio is the median noise of the day's windows over the second least of the seven days before (those about as high as the
-    day: another unit has another noise). A sensor is noisy from a
-    ratio of 3 while its level is usual and no other sensor of the machine is twice as noisy as usual: a machine that gets louder is
-    heard by its other sensors, too, or rises. Vibration scatters in proportion to its level, so its ratio is that of the shares.
+    noise_ratio is the median noise of the day's windows over the second least of the seven days before, of those at about the day's
+    level: another unit has another noise. A sensor is noisy from a ratio of 3 while its level is usual and no other sensor of the
+    machine is twice as noisy as usual: a machine that gets rougher is heard by its other sensors too, or rises. Vibration scatters in
+    proportion to its level, so its ratio is that of the shares.
     """
     past, day = windows.mean[:, : windows.today], windows.mean[:, windows.today :]
     lowest, level, highest = _quantiles(day, (0.02, 0.5, 0.98), least=LEVEL_WINDOWS)
@@ -170,7 +170,7 @@ def _is_process(i: int, companions: Sequence[int], suspected: Sequence[UnitChang
         if was_usual and not is_usual:
             return True
         stayed |= bool(was_usual)
-    return not stayed and windows.owners[i][1].running_when is None and not change.conversion.raises
+    return not stayed and windows.owners[i][1].running_when is None and abs(change.level) < abs(change.usual)
 
 
 def find_flat(found: SiteDay, *, runs: Bools) -> Floats:

@@ -44,7 +44,6 @@ BEFORE, BEFORE_H = 36, 6
 AFTER, AFTER_H = 6, 1
 _BESIDE = 3  # windows whose median is the level beside a jump: one that mixes both levels does not shift it
 MIN_LIKE_BEFORE = 0.8  # share of the windows after the jump that must be usual once they are converted back
-MAX_UNCHANGED = 0.1  # and share that may be usual as they are
 
 
 @dataclass(frozen=True)
@@ -59,10 +58,6 @@ class Conversion:
     def is_scale(self) -> bool:
         return self.name in _SCALES
 
-    @property
-    def raises(self) -> bool:
-        return self.factor > 1 or self.offset > 0
-
     def shown(self, values: Floats) -> Floats:
         return values * self.factor + self.offset
 
@@ -72,7 +67,7 @@ class Conversion:
     def words(self, unit: str) -> str:
         if not self.is_scale:
             return f"looks like {self.name} instead of {unit}"
-        return f"{self.factor:g} times too high" if self.raises else f"{1 / self.factor:.0f} times too low"
+        return f"{self.factor:g} times too high" if self.factor > 1 else f"{1 / self.factor:.0f} times too low"
 
 
 @dataclass(frozen=True)
@@ -126,8 +121,8 @@ def find_unit_change(values: Floats, *, at: Ints, since: int, known: Sequence[Co
     `values` are a sensor's means of the windows `at`, ascending, in which its machine ran. A change begins where the level of three
     windows is, converted back, that of the three before: within a tenth, plus four times what neighbouring levels differed by until
     then; three times that where a stop lies between, for then the machine may still be cold. What follows must be usual when
-    converted back, and not as it is, until it is usual again as it is. At least 36 windows (and 6 h) before the change say what is
-    usual; it must have lasted 6 windows (and 1 h).
+    converted back, until it is usual again as it is. At least 36 windows (and 6 h) before the change say what is usual; it must have
+    lasted 6 windows (and 1 h).
     """
     n_before, n_after = (max(n, hours * 60 // window_minutes) for n, hours in ((BEFORE, BEFORE_H), (AFTER, AFTER_H)))
     if len(values) < n_before + n_after or at[-1] < since:
@@ -146,24 +141,18 @@ def find_unit_change(values: Floats, *, at: Ints, since: int, known: Sequence[Co
     allowed = tolerance * np.where(np.diff(at)[_BESIDE - 1 : -_BESIDE + 1] > 1, 3, 1)
     found = []
     for conversion in known:
-        miss = np.divide(
-            np.abs(conversion.meant(after) - before),
-            allowed,
-            out=np.full(len(step), np.inf),
-            where=jumps & (has_size | (conversion.offset != 0)),
-        )
+        may_be = jumps & (has_size | (conversion.offset != 0))
+        miss = np.divide(np.abs(conversion.meant(after) - before), allowed, out=np.full(len(step), np.inf), where=may_be)
         for i in _best_of_each_cluster(miss):
-            first = i + _BESIDE
-            change = (
-                _confirmed(values, level, conversion=conversion, first=first, margin=float(tolerance[i])) if first >= n_before else None
-            )
-            end = len(values) if change is None or change.end is None else change.end
-            if change and end - first >= n_after and at[end - 1] >= since:
-                found.append((float(miss[i]), change))
-    if not found:
-        return None
-    change = min(found, key=lambda f: f[0])[1]
-    return replace(change, first=int(at[change.first]), end=None if change.end is None else int(at[change.end]))
+            if i + _BESIDE >= n_before:
+                change = _confirmed(values, level, conversion=conversion, first=i + _BESIDE, margin=float(tolerance[i]))
+                found += [(float(miss[i]), change)] if change else []
+    lasting = []
+    for fit, change in found:
+        end = len(values) if change.end is None else change.end
+        if end - change.first >= n_after and at[end - 1] >= since:
+            lasting.append((fit, replace(change, first=int(at[change.first]), end=None if change.end is None else int(at[change.end]))))
+    return min(lasting, key=lambda f: f[0])[1] if lasting else None
 
 
 def _median_so_far(step: Floats, *, every: int) -> Floats:
@@ -188,6 +177,6 @@ def _confirmed(values: Floats, level: Floats, *, conversion: Conversion, first: 
     back = np.flatnonzero(usual.holds(level[first:]))  # where three windows on end are usual as they are
     end = first + int(back[0]) if len(back) else None
     within = values[first:end]
-    if not len(within) or usual.holds(conversion.meant(within)).mean() < MIN_LIKE_BEFORE or usual.holds(within).mean() > MAX_UNCHANGED:
+    if not len(within) or usual.holds(conversion.meant(within)).mean() < MIN_LIKE_BEFORE:
         return None
     return UnitChange(conversion, first, end, float(np.median(values[:first])), float(np.median(within)))

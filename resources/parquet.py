@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 import pyarrow as pa
@@ -64,10 +64,15 @@ class GroupWriter:
             if self._n_waiting == self._rows_per_group:
                 self._write()
 
-    def close(self) -> None:
-        if self._n_waiting:
-            self._write()
-        self._writer.close()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        try:
+            if error is None and self._n_waiting:
+                self._write()
+        finally:
+            self._writer.close()
 
     def _write(self) -> None:
         group = pa.concat_tables(self._waiting).unify_dictionaries().combine_chunks()

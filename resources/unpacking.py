@@ -94,7 +94,8 @@ class _Stream(io.RawIOBase):
         try:
             part = self._source(size)
         except _BROKEN as error:
-            raise UnreadableDelivery(f"the {self._kind} file cannot be unpacked ({str(error) or 'it is cut off'}); deliver it again") from error
+            why = str(error) or "it is cut off"
+            raise UnreadableDelivery(f"the {self._kind} file cannot be unpacked ({why}); deliver it again") from error
         if not self._n:
             _demand_unnested(part)
         self._n += len(part)

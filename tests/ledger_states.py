@@ -28,6 +28,7 @@ def deliver(
     name: str = "a.csv",
     is_processed: bool = False,
     refused: Mapping[date, str] | None = None,
+    releases: str | None = None,
 ) -> str:
     """One drop with ten readings for each of the days, and a row refused for the reason given; returns its id."""
     wanted = sorted(days)
@@ -48,6 +49,7 @@ def deliver(
         "rows_duplicate": 0,
         "rows_quarantined": len(counts),
         "rows_repaired": 0,
+        "releases": releases,
         "kept_as": f"archive/{name}",
         "run_id": "run",
     }

@@ -1,10 +1,10 @@
-"""What the ledger says of all drops that were ever taken in, for the check that adds the whole history up."""
+"""What the ledger says of drops and what they add up to: those of one run, or all that were ever taken in."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 
-from sqlalchemy import Column, Connection, Subquery, func, or_, select
+from sqlalchemy import Connection, func, or_, select
 
 from resources.ledger.tables import drops, quarantine_counts, segments
 
@@ -46,25 +46,28 @@ class KnownSegment:
     is_merged: bool
 
 
-def drops_that_do_not_add_up(connection: Connection) -> list[DropSums]:
-    """Whether rows were released from quarantine since makes no difference: the drop that refused them goes on counting them."""
-    counted = _sum_per_drop(quarantine_counts.c.drop_id, quarantine_counts.c.rows)
-    taken = _sum_per_drop(segments.c.drop_id, segments.c.rows)
-    in_counts, in_segments = func.coalesce(counted.c.rows, 0), func.coalesce(taken.c.rows, 0)
+def drops_that_do_not_add_up(connection: Connection, *, run_id: str | None = None) -> list[DropSums]:
+    """Of all drops, or of those that one run took in: rows in = accepted + duplicate + quarantined, all of them in segments and counts.
+
+    Whether rows were released from quarantine since makes no difference: the drop that refused them goes on counting them.
+    """
     d = drops.c
+    in_counts, in_segments = (
+        select(func.coalesce(func.sum(table.c.rows), 0)).where(table.c.drop_id == d.drop_id).scalar_subquery()
+        for table in (quarantine_counts, segments)
+    )
+    is_wrong = or_(
+        d.rows_in != d.rows_accepted + d.rows_duplicate + d.rows_quarantined,
+        d.rows_quarantined != in_counts,
+        d.rows_accepted != in_segments,
+    )
     query = (
         select(d.drop_id, d.file_name, d.rows_in, d.rows_accepted, d.rows_duplicate, d.rows_quarantined, in_counts, in_segments)
-        .outerjoin(counted, counted.c.drop_id == d.drop_id)
-        .outerjoin(taken, taken.c.drop_id == d.drop_id)
-        .where(
-            or_(
-                d.rows_in != d.rows_accepted + d.rows_duplicate + d.rows_quarantined,
-                in_counts != d.rows_quarantined,
-                in_segments != d.rows_accepted,
-            )
-        )
+        .where(is_wrong)
         .order_by(d.drop_seq)
     )
+    if run_id is not None:
+        query = query.where(d.run_id == run_id)
     return [DropSums(drop_id, name, *map(int, figures)) for drop_id, name, *figures in connection.execute(query)]
 
 
@@ -93,7 +96,3 @@ def known_segments(connection: Connection, *, site: str | None = None, day: date
         query = query.where(s.day == day)
     for row in connection.execute(query.execution_options(yield_per=10_000)):
         yield KnownSegment(*row)
-
-
-def _sum_per_drop(drop_id: Column[str], rows: Column[int]) -> Subquery:
-    return select(drop_id, func.sum(rows).label("rows")).group_by(drop_id).subquery()

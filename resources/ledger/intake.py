@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, or_, select, text, update
+from sqlalchemy import Connection, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from resources.ledger.tables import deliveries, drops, quarantine_counts, segments
@@ -86,13 +86,19 @@ def record_drops(connection: Connection, taken: Sequence[TakenDrop]) -> None:
     if counts := [{**owner, **count} for owner, one in owners for count in one.refused]:
         connection.execute(insert(quarantine_counts), counts)
     for owner, one in owners:
-        _reopen_where_only_refused(connection, one, site=owner["site"])
+        _reopen_graded(connection, one, site=owner["site"])
 
 
-def _reopen_where_only_refused(connection: Connection, taken: TakenDrop, *, site: str) -> None:
-    """Days for which nothing was accepted, but rows were refused that cost their sensors' grade: as if their segments were new."""
-    days = {count["day"] for count in taken.refused if count["reason"] == COSTS_GRADE} - {s.day for s in taken.segments}
-    if days:
+def _reopen_graded(connection: Connection, taken: TakenDrop, *, site: str) -> None:
+    """Days whose grades rest on rows that the drop had refused, or released from quarantine, wait as if their segments were new.
+
+    A day that it has readings for waits anyway.
+    """
+    days = {count["day"] for count in taken.refused if count["reason"] == COSTS_GRADE}
+    if origin := taken.drop.get("releases"):
+        q = quarantine_counts.c
+        days.update(connection.scalars(select(q.day).where(q.drop_id == origin, q.reason == COSTS_GRADE)))
+    if days := days - {s.day for s in taken.segments}:
         of_days = (segments.c.site == site, segments.c.day.in_(days))
         anew = {"merged_at": None, "assessed_at": None, "processed_at": None, "reopened_at": func.clock_timestamp()}
         connection.execute(update(segments).where(*of_days).values(anew))
@@ -101,31 +107,6 @@ def _reopen_where_only_refused(connection: Connection, taken: TakenDrop, *, site
 def record_deliveries(connection: Connection, delivered: Sequence[Mapping[str, Any]]) -> None:
     """One row per delivered file; a delivery seen again, after an intake that died, stays the one it was."""
     connection.execute(upsert(deliveries).on_conflict_do_nothing(), list(delivered))
-
-
-def unbalanced_drops(connection: Connection, *, run_id: str) -> list[str]:
-    """Of the drops that a run took in, the names of those whose rows in the ledger do not add up.
-
-    Rows in = accepted + duplicate + quarantined; the accepted ones are in segments, the quarantined ones are counted by reason.
-    """
-    in_segments = select(func.coalesce(func.sum(segments.c.rows), 0)).where(segments.c.drop_id == drops.c.drop_id).scalar_subquery()
-    counted = (
-        select(func.coalesce(func.sum(quarantine_counts.c.rows), 0)).where(quarantine_counts.c.drop_id == drops.c.drop_id).scalar_subquery()
-    )
-    d = drops.c
-    query = (
-        select(d.file_name)
-        .where(
-            d.run_id == run_id,
-            or_(
-                d.rows_in != d.rows_accepted + d.rows_duplicate + d.rows_quarantined,
-                d.rows_accepted != in_segments,
-                d.rows_quarantined != counted,
-            ),
-        )
-        .order_by(d.drop_seq)
-    )
-    return list(connection.scalars(query))
 
 
 def pending_site_days(connection: Connection, *, site: str | None = None) -> list[PendingSiteDay]:
@@ -179,7 +160,7 @@ def mark_processed(connection: Connection, *, site: str, day: date) -> None:
 
 
 def refused_by_sensor(connection: Connection, *, site: str, day: date, reason: str) -> dict[str, int]:
-    """Rows of the site-day refused for one reason, per sensor."""
+    """Rows of the site-day that lie in quarantine for one reason, per sensor; those released were judged anew."""
     query = (
         select(quarantine_counts.c.sensor_id, func.sum(quarantine_counts.c.rows))
         .where(
@@ -187,6 +168,7 @@ def refused_by_sensor(connection: Connection, *, site: str, day: date, reason: s
             quarantine_counts.c.day == day,
             quarantine_counts.c.reason == reason,
             quarantine_counts.c.sensor_id.is_not(None),
+            quarantine_counts.c.released_by.is_(None),
         )
         .group_by(quarantine_counts.c.sensor_id)
     )

@@ -123,6 +123,11 @@ def test_a_history_that_adds_up_holds_and_says_how_much_was_looked_at(history: H
         assert {name: said[name] for name in looked_at} == looked_at
 
 
+def test_rows_that_were_released_from_quarantine_still_add_up_where_they_were_refused(history: History) -> None:
+    history.sql(f"update quarantine_counts set released_by = '{history.ids[2]}' where reason = 'unknown_sensor'")
+    assert history.look(every_drop_adds_up)[:2] == (True, [])
+
+
 @pytest.fixture
 def nights(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """So many nights, fewer than in operation, as it takes to hash every original."""

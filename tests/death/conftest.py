@@ -30,13 +30,15 @@ machines:
       - {sensor_id: P1-V, type: vibration, unit: mm/s, physical: {low: 0}}
       - {sensor_id: P1-X, type: other, unit: "1"}
 """
-# Different in each life, and no property of the data: clocks, run ids, and the numbers that PostgreSQL gives to rows.
-OF_THE_RUN = {"taken_in_at", "run_id", "merged_at", "delivery_id", "count_id"}
+# Different in each life, and no property of the data: run ids, the numbers that PostgreSQL gives to rows, and clocks, of which
+# only counts whether they are set.
+OF_THE_RUN = {"run_id", "delivery_id", "count_id"}
+CLOCKS = {"taken_in_at", "merged_at", "assessed_at", "processed_at", "reopened_at"}
 
 
 @dataclass(frozen=True)
 class Remains:
-    """Every file but for its clock, and every row of the ledger but for OF_THE_RUN."""
+    """Every file but for its times, and every row of the ledger but for OF_THE_RUN."""
 
     files: dict[str, str]
     rows: dict[str, list[tuple[Any, ...]]]
@@ -63,13 +65,20 @@ class Nursery:
 
     def live(self, home: Path, **order: Any) -> tuple[list[int], float]:
         """How the children ended (0, or -9 for a kill), and after how many seconds."""
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.write(json.dumps({"home": str(home), "plant": PLANT, "rows_in_memory": 200, **order}) + "\n")
-        self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline())
+        answer = self._ask({"home": str(home), **order})
         if any(status > 0 for status in answer["exits"]):
             pytest.fail((home / "error.txt").read_text())
         return answer["exits"], answer["seconds"]
+
+    def warm_up(self, home: Path, *, url: str) -> None:
+        self._ask({"home": str(home), "url": url, "warm_up": True})
+
+    def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps({"plant": PLANT, "rows_in_memory": 200, **order}) + "\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer
 
     def close(self) -> None:
         assert self._process.stdin and self._process.stdout
@@ -116,11 +125,12 @@ class Graveyard:
         rows = {}
         with self.ledger.begin() as connection:
             for table in (drops, deliveries, segments, quarantine_counts):
-                columns = [column for column in table.c if column.name not in OF_THE_RUN]
+                columns = [
+                    column.is_not(None).label(column.name) if column.name in CLOCKS else column
+                    for column in table.c
+                    if column.name not in OF_THE_RUN
+                ]
                 rows[table.name] = sorted((tuple(row) for row in connection.execute(select(*columns))), key=str)
-            rows["merged"] = sorted(
-                tuple(r) for r in connection.execute(select(segments.c.drop_id, segments.c.day, segments.c.merged_at.is_not(None)))
-            )
         return Remains(files, rows)
 
 

@@ -1,4 +1,4 @@
-"""Whenever intake or merge dies, the next run ends where an undisturbed one does: the same bytes in the lake, the same rows in the ledger."""
+"""Whenever intake or merge dies, the next run ends where an undisturbed one does: same bytes in the lake, same rows in the ledger."""
 
 import gzip
 import io
@@ -8,10 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
 
-from resources.failpoints import FAIL_POINTS, FAIL_VARIABLE
-from resources.ledger.tables import drops, segments
+from resources.failpoints import FAIL_POINTS
 
 HEADER = b"timestamp,sensor_id,value\n"
 MIXED = (
@@ -71,6 +69,7 @@ def set_up(graveyard) -> Path:
 
 
 def test_a_death_at_any_step_is_made_good_by_the_next_run(graveyard, order) -> None:
+    graveyard.nursery.warm_up(set_up(graveyard), url=graveyard.ledger.url)
     home = set_up(graveyard)
     assert graveyard.live(home, **order)[0] == [0]
     undisturbed = graveyard.remains(home)
@@ -85,5 +84,26 @@ def test_a_death_at_any_step_is_made_good_by_the_next_run(graveyard, order) -> N
             hit[name] += 1
             assert graveyard.live(home, **order)[0] == [0]
             assert graveyard.remains(home).differences(undisturbed) == [], f"after a death at {name}, the {hit[name]}th time it is passed"
-    print(hit, sum(hit.values()))
     assert set(hit) == set(FAIL_POINTS), "each was passed, and killed its process"
+
+
+def test_a_hundred_deaths_at_random_moments_leave_no_trace(graveyard, order) -> None:
+    """Several in a row on the same data folder, then one life to its end; the delays are spread over a whole undisturbed life."""
+    graveyard.nursery.warm_up(set_up(graveyard), url=graveyard.ledger.url)
+    home = set_up(graveyard)
+    exits, whole_life_s = graveyard.live(home, **order)
+    assert exits == [0]
+    undisturbed = graveyard.remains(home)
+    chance, delays, killed = random.Random(7), [], 0
+    while killed < 100:
+        home = set_up(graveyard)
+        for _ in range(chance.randint(1, 5)):
+            delay = chance.uniform(0, whole_life_s)
+            exits, _ = graveyard.live(home, **order, kill_after_s=delay)
+            if exits == [-9]:
+                killed += 1
+                delays.append(delay / whole_life_s)
+        assert graveyard.live(home, **order)[0] == [0]
+        assert graveyard.remains(home).differences(undisturbed) == [], f"after the {killed}th death, delays {delays[-5:]}"
+    assert min(delays) < 0.2
+    assert max(delays) > 0.5

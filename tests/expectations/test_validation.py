@@ -4,8 +4,6 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Sequence
-from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
@@ -13,19 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from expectations.contracts import CONTRACTS, MACHINE_FEATURES, Column, Contract
-from expectations.suites import (
-    between,
-    complete,
-    one_of,
-    predictions_suite,
-    readings_profile,
-    readings_profile_suite,
-    sensor_quality_suite,
-    suite_from_contract,
-)
+from expectations.contracts import Column, Contract
+from expectations.rules import between, complete, one_of, suite_from_contract
 from expectations.validation import MAX_EXAMPLES, Rule, Suite, ValidationOutcome, gx_expectation, validate_table
-from ml.plant import Band, Machine, Sensor, Site
 
 TOY = Contract(
     "toy",
@@ -63,8 +51,8 @@ def test_a_faultless_table_passes_every_rule_of_its_contract() -> None:
     assert failed(outcome) == set()
     assert outcome.n_rows == 3
     assert {r.name for r in outcome.results} == {
-        "the_table_has_its_rows", "columns_hold_their_types", "no_value_is_missing", "numbers_are_finite", "name_is_a_known_one", "count_is_at_least_0", "share_is_at_least_0_and_at_most_1",
-        "extra_is_at_least_0", "keys_are_unique",
+        "the_table_has_its_rows", "columns_hold_their_types", "no_value_is_missing", "numbers_are_finite", "name_is_a_known_one",
+        "count_is_at_least_0", "share_is_at_least_0_and_at_most_1", "extra_is_at_least_0", "keys_are_unique",
     }  # fmt: skip
 
 
@@ -87,6 +75,21 @@ def test_a_flaw_fails_exactly_the_rule_about_it(changed: dict[str, Any], rules: 
     outcome = validate_table(toy(**changed), suite=suite_from_contract(TOY))
     assert failed(outcome) == rules
     assert not outcome.success
+
+
+def test_a_wrong_type_is_named_with_its_column() -> None:
+    frame = toy(count=[0.0, 1.0, 2.0], name=[1, 2, 3], share=[True, False, True]).drop(columns="extra")
+    (types,) = [r for r in validate_table(frame, suite=suite_from_contract(TOY)).results if r.name == "columns_hold_their_types"]
+    assert types.observed == (
+        "extra is not there; name holds whole numbers, not text; count holds numbers, not whole numbers; share holds yes or no, not numbers"
+    )
+    assert types.n_unexpected == 3, "a wrong type is a failure of the whole table"
+
+
+@pytest.mark.parametrize("name", [pd.Series(["a", "b", "c"], dtype=object), pd.Series([None] * 3, dtype=object)])
+def test_text_is_text_however_pandas_keeps_it_and_nothing_is_of_any_type(name: pd.Series) -> None:
+    types = [r for r in validate_table(toy(name=name), suite=suite_from_contract(TOY)).results if r.name == "columns_hold_their_types"]
+    assert [r.success for r in types] == [True]
 
 
 def test_text_where_numbers_are_due_fails_and_does_not_raise() -> None:
@@ -157,16 +160,18 @@ def test_declaring_suites_and_passing_an_empty_table_do_not_load_the_library() -
     program = """
 import sys
 import pandas as pd
+from expectations.ledger_contracts import PREDICTIONS
 from expectations.suites import predictions_suite, sensor_quality_suite, readings_profile_suite
 from expectations.validation import validate_table
-from expectations.verdicts import incidents_suite, judge_incidents, claims
+from expectations.verdicts import incidents_suite, judge_incidents
+from ml.evidence import COLUMNS
 from ml.plant import VerdictPolicy
 policy = VerdictPolicy()
 sensor_quality_suite(); readings_profile_suite(); incidents_suite(policy)
 suite = predictions_suite()
-columns = sorted({c for r in suite.expectations for c in r.columns})
+columns = PREDICTIONS.names
 assert validate_table(pd.DataFrame(columns=columns), suite=suite).success
-assert judge_incidents(pd.DataFrame(columns=["incident_id", *(c.column for c in claims(policy))]), policy=policy).verdicts.empty
+assert judge_incidents(pd.DataFrame(columns=list(COLUMNS)), policy=policy).verdicts.empty
 assert "great_expectations" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -14,10 +14,19 @@ from assets.partitions import HEALTH_FALLS_WITHIN_DAYS, REACH_DAYS, SITE_TAG, Si
 from definitions import defs
 from jobs.pipeline import SITE_DAY_ASSETS
 from jobs.requests import ACTIVE, is_at_work, pending_requests, reopened, stretches
-from resources.ledger.intake import PendingSiteDay, mark_assessed, mark_merged, mark_processed, pending_site_days
+from resources.ledger.intake import (
+    PendingSiteDay,
+    mark_assessed,
+    mark_merged,
+    mark_processed,
+    pending_site_days,
+    refused_by_sensor,
+)
 from resources.ledger.ledger import LedgerResource
+from resources.ledger.quarantine import mark_released
 from resources.ledger.reopening import reopen_following
 from resources.ledger.tables import incident_assessments, incidents
+from resources.quarantine import Group
 from tests.ledger_states import days_from, deliver, judged
 
 FIRST = date(2026, 10, 1)
@@ -198,11 +207,26 @@ def known(ledger: LedgerResource, site: str, name: str, days: list[date]) -> Non
         connection.execute(insert(incident_assessments), [{**like, "incident_id": name, "site": site, "day": day} for day in days])
 
 
-def test_rows_that_were_only_refused_reopen_the_day_whose_grades_they_cost(ledger: LedgerResource, instance: dg.DagsterInstance) -> None:
+def test_rows_only_refused_or_released_reopen_the_day_whose_grades_they_concern(
+    ledger: LedgerResource, instance: dg.DagsterInstance
+) -> None:
     deliver(ledger, "s", days_from(FIRST, 2), is_processed=True)
-    for reason, days in (("unknown_sensor", []), ("out_of_physical_range", [("2026-10-01|s", "2026-10-02|s")])):
-        deliver(ledger, "s", [], name=reason, refused={FIRST: reason})
-        assert asked(ledger, instance) == days
+    both, reason = [("2026-10-01|s", "2026-10-02|s")], "out_of_physical_range"
+    deliver(ledger, "s", [], name="spare", refused={FIRST: "unknown_sensor"})
+    assert asked(ledger, instance) == []
+    wild = deliver(ledger, "s", [], name="wild", refused={FIRST: reason})
+    assert asked(ledger, instance) == both
+    with ledger.begin() as connection:
+        assert refused_by_sensor(connection, site="s", day=FIRST, reason=reason) == {"P1-T": 1}
+        waiting = [drop_id for p in pending_site_days(connection, site="s") for drop_id in p.drop_ids]
+    merge(ledger, FIRST, *waiting)
+    finish(ledger, *days_from(FIRST, 2))
+    assert asked(ledger, instance) == []
+    release = deliver(ledger, "s", [], name="release", refused={FIRST: "wrong_unit"}, releases=wild)
+    with ledger.begin() as connection:
+        mark_released(connection, wild, [Group(day=FIRST, sensor_id="P1-T", reason=reason)], released_by=release)
+        assert refused_by_sensor(connection, site="s", day=FIRST, reason=reason) == {}
+    assert asked(ledger, instance) == both
 
 
 def test_the_run_key_changes_with_what_waits_and_with_nothing_else(ledger: LedgerResource, instance: dg.DagsterInstance) -> None:

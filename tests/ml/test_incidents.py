@@ -344,6 +344,5 @@ def test_the_rule_of_the_whole_incident(moved: dict[str, tuple[float, float, str
     assert failure_mode_of_incident(found, machine=SITE.machine("A")) == mode
 
 
-
 def test_a_run_knows_nothing_but_its_windows() -> None:
     assert merged_runs(np.array([], dtype=np.int64), np.array([]), policy=POLICY, newest=0, open_until=-3) == [Run(-3, -3, is_over=False)]

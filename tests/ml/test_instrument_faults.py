@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ml.columns import Floats
+from ml.columns import Floats, Ints
 from ml.features import build_features
 from ml.plant import Machine, Site
 from ml.quality import assess_sensors
@@ -452,9 +452,44 @@ def test_a_unit_is_known_in_its_usual_spellings_and_scales_always() -> None:
     assert "x100" not in [c.name for c in conversions("bar")], "that is kPa"
 
 
+def scattered(*levels: tuple[int, float]) -> Floats:
+    """So many windows at each level, with a hundredth of it as noise."""
+    values = np.concatenate([np.full(n, level) for n, level in levels])
+    return values * (1 + 0.01 * np.random.default_rng(1).standard_normal(len(values)))
+
+
+def change_in(
+    values: Floats, *, at: Ints | None = None, known: Sequence[Conversion] = conversions("bar")
+) -> tuple[str, int, int | None] | None:
+    """Name, first window and end of the change of unit that reaches to the last window."""
+    places = np.arange(len(values)) if at is None else at
+    found = find_unit_change(values, at=places, since=int(places[-1]), known=known, window_minutes=10)
+    return (found.conversion.name, found.first, found.end) if found else None
+
+
 def test_the_best_of_several_conversions_is_named() -> None:
-    values = np.concatenate([np.full(100, 5.0), np.full(50, 5.0 * 14.5)]) * (1 + 0.01 * np.random.default_rng(1).standard_normal(150))
-    known = [Conversion("x10", 10.0), Conversion("near", 14.0), Conversion("psi", 14.50377)]
-    found = find_unit_change(values, at=np.arange(150), since=140, known=known, window_minutes=10)
-    assert found is not None
-    assert (found.conversion.name, found.first, found.end) == ("psi", 100, None)
+    near = [Conversion("x10", 10.0), Conversion("near", 14.0), Conversion("psi", 14.50377)]
+    assert change_in(scattered((100, 5.0), (50, 72.5)), known=near) == ("psi", 100, None)
+
+
+def test_after_a_stop_the_level_may_be_a_little_off() -> None:
+    values = scattered((100, 5.0), (10, 0.8 * 72.5), (70, 72.5))
+    at = np.arange(180)
+    assert change_in(values, at=at) is None
+    assert change_in(values, at=np.where(at < 100, at, at + 30)) == ("psi", 130, None)
+
+
+def test_a_far_smaller_unit_that_has_lasted_longer_than_what_was_usual_is_still_seen() -> None:
+    assert change_in(scattered((144, 5.0), (900, 5e5))) == ("Pa", 144, None)
+
+
+def test_a_sensor_that_comes_back_from_zero_is_in_no_other_unit() -> None:
+    for spread in (0.0, 0.05):
+        nothing = spread * np.random.default_rng(2).standard_normal(300)
+        assert change_in(np.concatenate([nothing, scattered((700, 5.0))])) is None, spread
+
+
+def test_a_level_that_is_usual_as_it_is_changed_nothing() -> None:
+    alternating = scattered(*[(20, 5.0), (20, 50.0)] * 5)
+    assert change_in(np.concatenate([alternating, scattered((40, 5.0))])) is None
+    assert change_in(scattered((100, 5.0), (40, 50.0))) == ("x10", 100, None)

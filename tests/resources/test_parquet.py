@@ -32,11 +32,9 @@ def table(n: int, *, names: tuple[str, ...] = ("a", "b", "never")) -> pa.Table:
 
 
 def written(parts: list[pa.Table], path: Path, *, rows_per_group: int) -> bytes:
-    with replacing(path) as file:
-        writer = GroupWriter(file, parts[0].schema, rows_per_group=rows_per_group)
+    with replacing(path) as file, GroupWriter(file, parts[0].schema, rows_per_group=rows_per_group) as writer:
         for part in parts:
             writer.add(part)
-        writer.close()
     return path.read_bytes()
 
 

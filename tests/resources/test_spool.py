@@ -45,7 +45,7 @@ def last_of_each(rows: list[Row]) -> dict[date, list[tuple[str, datetime, float]
 
 
 def spooled(blocks: list[Readings], folder: Path, **sizes: int) -> tuple[dict[date, list[tuple[str, datetime, float]]], int]:
-    spool = Spool(folder / "spool", **sizes)
+    spool = Spool(folder / "spools" / "drop", **sizes)
     for block in blocks:
         spool.add(block)
     found = {}
@@ -81,18 +81,16 @@ def test_a_segment_has_the_same_bytes_whether_its_drop_fitted_into_memory_or_not
     whole = Readings((key % 3).astype(np.int32), midnight + key * 1_000_000, dice.normal(size=n), np.arange(n))
     written = []
     for rows_in_memory in (10 * n, 6_000):
-        spool = Spool(tmp_path / "spool", rows_in_memory=rows_in_memory, rows_at_once=5_000)
+        spool = Spool(tmp_path / "spools" / "drop", rows_in_memory=rows_in_memory, rows_at_once=5_000)
         for start in range(0, n, 1_000):
             spool.add(whole.take(slice(start, start + 1_000)))
         path = tmp_path / f"{rows_in_memory}.parquet"
         n_runs = 0
         for _, runs in spool.days():
-            with replacing(path) as file:
-                writer = GroupWriter(file, SEGMENT_SCHEMA, rows_per_group=1 << 14)
+            with replacing(path) as file, GroupWriter(file, SEGMENT_SCHEMA, rows_per_group=1 << 14) as writer:
                 for run in runs:
                     writer.add(run.table(day, IDS))
                     n_runs += 1
-                writer.close()
         spool.close()
         assert n_runs == 1 or rows_in_memory < n
         assert spool.n_duplicate == n - n_keys
@@ -101,7 +99,7 @@ def test_a_segment_has_the_same_bytes_whether_its_drop_fitted_into_memory_or_not
 
 
 def test_no_more_rows_than_asked_for_are_merged_at_once_even_if_all_are_of_one_instant(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool", rows_in_memory=2_000, rows_at_once=2_000)
+    spool = Spool(tmp_path / "spools" / "drop", rows_in_memory=2_000, rows_at_once=2_000)
     for start in range(0, 40_000, 1_000):
         n = np.arange(start, start + 1_000)
         spool.add(Readings(np.zeros(1_000, np.int32), n // 20_000, n * 1.0, n))
