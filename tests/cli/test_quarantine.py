@@ -14,6 +14,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 from sqlalchemy import select
 
 from cli.environment import Environment, prepared
@@ -129,7 +130,7 @@ def plant(yard: Yard) -> Path:
 @pytest.fixture
 def say(yard: Yard, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
     """`maintenance quarantine` in this process: exit code, stdout, stderr."""
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr("cli.quarantine.console", Console(width=120))
 
     def in_process(*words: str) -> tuple[int, str, str]:
         home, plant = str(yard.environment.home.root), str(yard.environment.plant)
@@ -230,7 +231,7 @@ def test_a_wide_drops_cells_are_shown_with_their_column(say: Say, wide_drop: str
     assert ["4", "U-TEMP", "U-TEMP", "unknown", "time=soon,", "U-TEMP=21"] in words_of(out)
     assert ["4", "U-OIL", "unknown", "unknown", "time=soon,", "U-OIL=3.6"] in words_of(out)
     assert "unknown_sensor" not in out
-    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("cli.quarantine.console", Console(width=80))
     assert max(len(line) for line in say("show", wide_drop)[1].splitlines()) <= 80
 
 
@@ -343,18 +344,6 @@ def test_after_the_correction_released_rows_flow_as_new_drops_through_the_whole_
     reasons = "malformed_row, unknown_sensor"
     assert out == f"None of the 3 refused rows of drop {long_drop} (kiel/long.csv) fits; they were refused for {reasons}.\n"
     assert yard.launcher.instance.get_runs_count() == runs, "releasing it twice launches nothing"
-
-
-def test_only_what_is_asked_for_is_released_and_what_is_refused_again_lies_in_quarantine_again(say: Say, yard: Yard, plant: Path) -> None:
-    drop_id = yard.deliver("kiel", "other.csv", LONG.replace("-02T", "-05T").encode())
-    asked = ("--reason", "unknown_sensor", "--reason", "out_of_physical_range", "--sensor", "K-VIB")
-    out = say("release", drop_id[:10], *asked, *WHO)[1]
-    again = str(yard.drop(releases=drop_id)["drop_id"])
-    said = f"Released of drop {drop_id} (kiel/other.csv), as drop {again}: 1 rows = 0 accepted + 0 duplicate + 1 quarantined"
-    assert f"{said} (out_of_physical_range 1).\n" in out
-    assert yard.waiting(drop_id) == {(None, "malformed_row"): 1, (None, "unknown_sensor"): 4}
-    assert yard.waiting(again) == {("K-VIB", "out_of_physical_range"): 1}
-    assert "K-VIB,60" in say("show", again, *asked)[1]
 
 
 def test_of_two_releases_of_the_same_rows_the_second_is_refused_and_says_so(say: Say, yard: Yard, plant: Path) -> None:
