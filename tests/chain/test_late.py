@@ -34,7 +34,7 @@ from resources.landing import drop_file
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.tables import metadata
 from resources.plant import read_plant
-from resources.postgres import database_url
+from resources.postgres import URL_VARIABLE, database_url
 
 START, LEARNED, DAYS = date(2026, 10, 1), 3, 7
 FOUR, FIVE, SIX, SEVEN = (START + timedelta(days=n) for n in range(LEARNED, DAYS))
@@ -97,9 +97,11 @@ def plant_in(home: Path, plant: Path) -> Iterator[Plant]:
     """Lake, ledger and MLflow are real and kept; what Dagster remembers of its runs, which is not compared, is not kept."""
     from definitions import build_definitions
 
-    with prepared(home=home, plant=plant) as environment, dg.DagsterInstance.ephemeral() as instance:
-        started = Launcher(build_definitions(environment.home, plant=plant), instance)
-        yield Plant(home, started, LedgerResource(url=database_url(environment.server_url, "smart_maintenance")))
+    with pytest.MonkeyPatch.context() as variables:
+        variables.delenv(URL_VARIABLE, raising=False)  # it has a server of its own, whichever another test has running
+        with prepared(home=home, plant=plant) as environment, dg.DagsterInstance.ephemeral() as instance:
+            started = Launcher(build_definitions(environment.home, plant=plant), instance)
+            yield Plant(home, started, LedgerResource(url=database_url(environment.server_url, "smart_maintenance")))
 
 
 @pytest.fixture(scope="module")
