@@ -8,7 +8,7 @@ from pydantic import Field
 
 from assets.intake import Intake, TakenIn
 from assets.partitions import HEALTH_FALLS_WITHIN_DAYS, REACH_DAYS, SiteDay, site_days, site_days_of
-from assets.recording import OWNERS, column_schema, keep_validation, report, show_validations, summed_up
+from assets.recording import OWNERS, Validations, column_schema, report
 from expectations.contracts import SENSOR_READINGS
 from ml.merging import MergedReadings, merge_readings
 from resources.failpoints import fail_point
@@ -152,13 +152,13 @@ def sensor_readings(
     from expectations.suites import readings_profile_suite
     from expectations.validation import validate_table
 
-    outcomes = {}
+    validations = Validations(ledger, validation_pages, context.run.run_id)
     for site_day in site_days_of(context):
         merged, n_segments = merge_site_day(site_day, lake=lake, ledger=ledger)
         profile = readings_profile(merged.table.to_pandas(), site=plant.site(site_day.site), day=site_day.day)
-        outcomes[site_day] = validate_table(profile, suite=readings_profile_suite())
+        outcome = validate_table(profile, suite=readings_profile_suite())
         with ledger.begin() as connection:
-            keep_validation(connection, outcomes[site_day], site_day, run_id=context.run.run_id)
+            validations.keep(connection, outcome, site_day)
         report(
             context,
             site_day,
@@ -168,9 +168,7 @@ def sensor_readings(
             readings_new=merged.n_new,
             readings_replaced=merged.n_replaced,
         )
-    pages = show_validations(outcomes, ledger=ledger, pages=validation_pages)
-    check = summed_up("readings_hold_their_contract", outcomes, severity=dg.AssetCheckSeverity.ERROR, pages=pages)
-    return dg.MaterializeResult(check_results=[check])
+    return dg.MaterializeResult(check_results=[validations.check("readings_hold_their_contract")])
 
 
 def merge_site_day(site_day: SiteDay, *, lake: LakeResource, ledger: LedgerResource) -> tuple[MergedReadings, int]:

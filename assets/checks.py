@@ -28,7 +28,6 @@ from resources.ledger.ledger import LedgerResource
 MAX_NAMED = 50
 REHASHED_WITHIN_DAYS = 30  # each night one original in so many is read whole and hashed; after so many nights, all have been
 _ROWS_AT_ONCE = 1_000_000
-_BYTES_AT_ONCE = 1 << 20
 
 
 class HistoryConfig(dg.Config):
@@ -168,11 +167,9 @@ def _compare_original(audit: Audit, drop: KeptDrop, path: Path, *, is_hashed: bo
     elif is_hashed:
         audit.looked_at["originals_hashed"] += 1
         audit.looked_at["bytes_hashed"] += size
-        digest = hashlib.sha256()
         with path.open("rb") as file:
-            while block := file.read(_BYTES_AT_ONCE):
-                digest.update(block)
-        if digest.hexdigest() != drop.sha256:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        if sha256 != drop.sha256:
             audit.wrong.append(
                 f"The original of drop {drop.drop_id} no longer has the sha256 of the delivered bytes, {drop.sha256}: {path}."
             )

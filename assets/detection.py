@@ -8,7 +8,7 @@ import pandas as pd
 from sqlalchemy import Connection
 
 from assets.partitions import LOOK_BACK_DAYS, SiteDay, across_site, looking_back, site_days, site_days_of
-from assets.recording import OWNERS, column_schema, keep_validation, report, show_validations, summed_up
+from assets.recording import OWNERS, Validations, column_schema, report
 from expectations.contracts import ANOMALY_SCORES
 from expectations.ledger_contracts import INCIDENT_ASSESSMENTS
 from ml.evidence import COLUMNS as EVIDENCE_COLUMNS
@@ -67,7 +67,7 @@ def anomaly_scores(
     from expectations.validation import validate_table
     from ml.detectors.fleet import SiteDetector
 
-    outcomes = {}
+    validations = Validations(ledger, validation_pages, context.run.run_id)
     detectors: dict[str, tuple[SiteDetector, int]] = {}
     for site_day in site_days_of(context):
         site = plant.site(site_day.site)
@@ -83,10 +83,10 @@ def anomaly_scores(
         scores = detector.score(features, site=site, model_version=version)
         scores, features = (table[table["window_start"] >= pd.Timestamp(site_day.start)] for table in (scores, features))
         profile = scores_profile(scores, features=features, day=site_day.day, version=version)
-        outcomes[site_day] = validate_table(profile, suite=scores_profile_suite())
+        outcome = validate_table(profile, suite=scores_profile_suite())
         with ledger.begin() as connection:
-            keep_validation(connection, outcomes[site_day], site_day, run_id=context.run.run_id)
-        path = lake.write("anomaly_scores", scores, **site_day.where) if outcomes[site_day].success else None
+            validations.keep(connection, outcome, site_day)
+        path = lake.write("anomaly_scores", scores, **site_day.where) if outcome.success else None
         scored = scores[scores["state"] == "scored"]
         report(
             context,
@@ -98,9 +98,7 @@ def anomaly_scores(
             highest_score=float(scored["score"].max()) if len(scored) else 0.0,
             model_version=version,
         )
-    pages = show_validations(outcomes, ledger=ledger, pages=validation_pages)
-    check = summed_up("scores_hold_their_contract", outcomes, severity=dg.AssetCheckSeverity.ERROR, pages=pages)
-    return dg.MaterializeResult(check_results=[check])
+    return dg.MaterializeResult(check_results=[validations.check("scores_hold_their_contract")])
 
 
 def _verified_champion(ledger: LedgerResource, models: ModelsResource, *, site: Site, version: int) -> bytes:
@@ -153,7 +151,7 @@ def incidents(
     """
     from expectations.verdicts import judge_incidents
 
-    outcomes = {}
+    validations = Validations(ledger, validation_pages, context.run.run_id)
     for site_day in site_days_of(context):
         start = site_day.looking_back(LOOK_BACK_DAYS)
         scores = lake.read_days("anomaly_scores", site=site_day.site, start=start, end=site_day.day)
@@ -165,16 +163,13 @@ def incidents(
             found = find_incidents(scores, site=site, day=site_day.day, known=known)
             evidence = _evidence(connection, found, scores, lake=lake, site=site, site_day=site_day)
             judgement = judge_incidents(evidence, policy=site.policy.verdict)
-            outcomes[site_day] = judgement.outcome
             judged = _judged(found, evidence, scores, verdicts=judgement.verdicts)
             replace_incidents(connection, judged, site=site.site, day=site_day.day)
-            keep_validation(connection, judgement.outcome, site_day, run_id=context.run.run_id)
+            validations.keep(connection, judgement.outcome, site_day)
         verdicts = judged["verdict"].value_counts()
         counted = {verdict: int(verdicts.get(verdict, 0)) for verdict in ("credible", "investigate", "false_positive_suspected")}
         report(context, site_day, rows=len(judged), figures=counted)
-    pages = show_validations(outcomes, ledger=ledger, pages=validation_pages)
-    check = summed_up("incidents_are_judged", outcomes, severity=dg.AssetCheckSeverity.WARN, pages=pages)
-    return dg.MaterializeResult(check_results=[check])
+    return dg.MaterializeResult(check_results=[validations.check("incidents_are_judged", severity=dg.AssetCheckSeverity.WARN)])
 
 
 def _evidence(

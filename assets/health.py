@@ -5,7 +5,7 @@ import dagster as dg
 from assets.detection import anomaly_scores, incidents
 from assets.manipulation import machine_features
 from assets.partitions import site_days, site_days_of
-from assets.recording import OWNERS, column_schema, keep_validation, report, show_validations, summed_up
+from assets.recording import OWNERS, Validations, column_schema, report
 from expectations.contracts import ANOMALY_SCORES
 from expectations.ledger_contracts import MACHINE_HEALTH
 from ml.health import machine_health as health_of_machines
@@ -52,7 +52,7 @@ def machine_health(
     from expectations.suites import machine_health_suite
     from expectations.validation import validate_table
 
-    outcomes = {}
+    validations = Validations(ledger, validation_pages, context.run.run_id)
     for site_day in site_days_of(context):
         where = site_day.where
         site = plant.site(site_day.site)
@@ -67,10 +67,10 @@ def machine_health(
             active = incidents_on(connection, **where)
         health = health_of_machines(scores, features=features, incidents=active, site=site, day=site_day.day)
         reporting = {machine.machine_id for machine in site.machines} & set(features["machine_id"])
-        outcomes[site_day] = validate_table(health, suite=machine_health_suite(n_reporting=len(reporting)))
+        outcome = validate_table(health, suite=machine_health_suite(n_reporting=len(reporting)))
         with ledger.begin() as connection:
-            keep_validation(connection, outcomes[site_day], site_day, run_id=context.run.run_id)
-            if outcomes[site_day].success:
+            validations.keep(connection, outcome, site_day)
+            if outcome.success:
                 replace_site_day(connection, health_table, health, **where)
         worst = health.nsmallest(1, "health").to_dict("records")
         report(
@@ -80,6 +80,4 @@ def machine_health(
             mean_health=float(health["health"].mean()) if len(health) else 100.0,
             worst_machine=f"{worst[0]['machine_id']}: {worst[0]['health']:.0f}" if worst else "none",
         )
-    pages = show_validations(outcomes, ledger=ledger, pages=validation_pages)
-    check = summed_up("health_holds_its_contract", outcomes, severity=dg.AssetCheckSeverity.ERROR, pages=pages)
-    return dg.MaterializeResult(check_results=[check])
+    return dg.MaterializeResult(check_results=[validations.check("health_holds_its_contract")])

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from assets.manipulation import machine_features
 from assets.partitions import across_site, site, site_days, site_days_of
-from assets.recording import OWNERS, column_schema, keep_validation, report, show_validations, summed_up
+from assets.recording import OWNERS, Validations, column_schema, report
 from assets.training import compare, days_to_learn_from, material_of, note_champion, put_to_work, training_of
 from expectations.ledger_contracts import DRIFT_FINDINGS
 from ml.drift import drift, reference_sample
@@ -138,7 +138,7 @@ def drift_report(
     from expectations.suites import drift_suite
     from expectations.validation import validate_table
 
-    outcomes = {}
+    validations = Validations(ledger, validation_pages, context.run.run_id)
     for site_day in site_days_of(context):
         where = site_day.where
         plant_site = plant.site(site_day.site)
@@ -149,12 +149,10 @@ def drift_report(
             report(context, site_day, rows=0, state="no champion yet" if reference is None else "no readings")
             continue
         found = drift(features, reference, site=plant_site).assign(model_version=version)
-        outcomes[site_day] = validate_table(found, suite=drift_suite())
+        outcome = validate_table(found, suite=drift_suite())
         with ledger.begin() as connection:
-            keep_validation(connection, outcomes[site_day], site_day, run_id=context.run.run_id)
-            if outcomes[site_day].success:
+            validations.keep(connection, outcome, site_day)
+            if outcome.success:
                 replace_site_day(connection, drift_findings, found, **where)
         report(context, site_day, rows=len(found), sensors_drifted=int(found["is_drifted"].sum()), model_version=version)
-    pages = show_validations(outcomes, ledger=ledger, pages=validation_pages)
-    check = summed_up("drift_holds_its_contract", outcomes, severity=dg.AssetCheckSeverity.ERROR, pages=pages)
-    return dg.MaterializeResult(check_results=[check])
+    return dg.MaterializeResult(check_results=[validations.check("drift_holds_its_contract")])

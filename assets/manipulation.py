@@ -4,7 +4,7 @@ import dagster as dg
 
 from assets.acquisition import sensor_readings
 from assets.partitions import looking_back, site_days, site_days_of
-from assets.recording import OWNERS, column_schema, keep_validation, report, show_validations, summed_up
+from assets.recording import OWNERS, Validations, column_schema, report
 from expectations.contracts import MACHINE_FEATURES, SENSOR_QUALITY
 from ml.features import build_features
 from ml.quality import assess_sensors
@@ -54,7 +54,7 @@ def sensor_quality(
     from expectations.suites import sensor_quality_suite
     from expectations.validation import validate_table
 
-    outcomes = {}
+    validations = Validations(ledger, validation_pages, context.run.run_id)
     for site_day in site_days_of(context):
         where = site_day.where
         site = plant.site(site_day.site)
@@ -68,9 +68,9 @@ def sensor_quality(
         features = lake.read_days("machine_features", site=site.site, start=first, end=site_day.day, columns=list(FEATURES))
         graded = assess_sensors(readings, site=site, day=site_day.day, refused=refused, features=features)
         path = lake.write("sensor_quality", graded, **where)
-        outcomes[site_day] = validate_table(graded, suite=sensor_quality_suite(n_sensors=len(site.sensors)))
+        outcome = validate_table(graded, suite=sensor_quality_suite(n_sensors=len(site.sensors)))
         with ledger.begin() as connection:
-            keep_validation(connection, outcomes[site_day], site_day, run_id=context.run.run_id)
+            validations.keep(connection, outcome, site_day)
         grades = graded["grade"].value_counts()
         faults = graded["faults"].str.split().explode().dropna().value_counts()
         report(
@@ -84,9 +84,7 @@ def sensor_quality(
             sensors_with_a_fault=int((graded["faults"] != "").sum()),
             faults=dg.MetadataValue.json({str(code): int(n) for code, n in faults.items()}),
         )
-    pages = show_validations(outcomes, ledger=ledger, pages=validation_pages)
-    check = summed_up("grades_hold_their_contract", outcomes, severity=dg.AssetCheckSeverity.ERROR, pages=pages)
-    return dg.MaterializeResult(check_results=[check])
+    return dg.MaterializeResult(check_results=[validations.check("grades_hold_their_contract")])
 
 
 @dg.asset(
@@ -125,7 +123,7 @@ def machine_features(
     from expectations.suites import features_profile_suite
     from expectations.validation import validate_table
 
-    outcomes = {}
+    validations = Validations(ledger, validation_pages, context.run.run_id)
     for site_day in site_days_of(context):
         where = site_day.where
         readings = lake.read("sensor_readings", **where, columns=["sensor_id", "timestamp", "value"])
@@ -135,10 +133,10 @@ def machine_features(
         site = plant.site(site_day.site)
         features = build_features(readings, site=site, day=site_day.day)
         profile = features_profile(features, site=site, day=site_day.day)
-        outcomes[site_day] = validate_table(profile, suite=features_profile_suite())
+        outcome = validate_table(profile, suite=features_profile_suite())
         with ledger.begin() as connection:
-            keep_validation(connection, outcomes[site_day], site_day, run_id=context.run.run_id)
-        path = lake.write("machine_features", features, **where) if outcomes[site_day].success else None
+            validations.keep(connection, outcome, site_day)
+        path = lake.write("machine_features", features, **where) if outcome.success else None
         report(
             context,
             site_day,
@@ -148,6 +146,4 @@ def machine_features(
             mean_coverage=float(features["coverage"].mean()),
             mean_running_share=float(features["running_share"].mean()),
         )
-    pages = show_validations(outcomes, ledger=ledger, pages=validation_pages)
-    check = summed_up("features_hold_their_contract", outcomes, severity=dg.AssetCheckSeverity.ERROR, pages=pages)
-    return dg.MaterializeResult(check_results=[check])
+    return dg.MaterializeResult(check_results=[validations.check("features_hold_their_contract")])

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 
 from assets.detection import incidents
 from assets.partitions import HEALTH_FALLS_WITHIN_DAYS, SiteDay, looking_back, site_days, site_days_of
-from assets.recording import OWNERS, column_schema, keep_validation, report, show_validations, summed_up
+from assets.recording import OWNERS, Validations, column_schema, report
 from expectations.ledger_contracts import PREDICTIONS
 from ml.modes import failure_mode_of
 from ml.plant import MAX_HISTORY_DAYS, Site
@@ -63,7 +63,7 @@ def failure_predictions(
     from expectations.suites import predictions_suite
     from expectations.validation import validate_table
 
-    outcomes = {}
+    validations = Validations(ledger, validation_pages, context.run.run_id)
     for site_day in site_days_of(context):
         where = site_day.where
         site = plant.site(site_day.site)
@@ -72,10 +72,10 @@ def failure_predictions(
         predicted, unknown = _predict(asked, lake=lake, site=site, site_day=site_day)
         for note in unknown:
             context.log.info(note)
-        outcomes[site_day] = validate_table(predicted, suite=predictions_suite())
+        outcome = validate_table(predicted, suite=predictions_suite())
         with ledger.begin() as connection:
-            keep_validation(connection, outcomes[site_day], site_day, run_id=context.run.run_id)
-            if outcomes[site_day].success:
+            validations.keep(connection, outcome, site_day)
+            if outcome.success:
                 replace_site_day(connection, predictions_table, predicted, **where)
         report(
             context,
@@ -85,9 +85,7 @@ def failure_predictions(
             linear_fallbacks=int((predicted["method"] == "linear").sum()),
             not_forecast=len(unknown),
         )
-    pages = show_validations(outcomes, ledger=ledger, pages=validation_pages)
-    check = summed_up("predictions_are_coherent", outcomes, severity=dg.AssetCheckSeverity.ERROR, pages=pages)
-    return dg.MaterializeResult(check_results=[check])
+    return dg.MaterializeResult(check_results=[validations.check("predictions_are_coherent")])
 
 
 Asked = tuple[str, str | None, tuple[str, ...], tuple[str, ...]]  # machine, failure mode, sensors, incidents

@@ -1,6 +1,7 @@
 """How assets report: the metadata every materialization carries, and validations: kept, shown as pages, turned into asset checks."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,24 @@ def report(
     context.add_asset_metadata(metadata, partition_key=site_day.key)
 
 
+@dataclass
+class Validations:
+    """What one suite said of a step's site-days: kept one by one, in the end shown as pages and summed up in one check."""
+
+    ledger: LedgerResource
+    pages: ValidationPagesResource
+    run_id: str
+    outcomes: dict[SiteDay, ValidationOutcome] = field(default_factory=dict)
+
+    def keep(self, connection: Connection, outcome: ValidationOutcome, site_day: SiteDay) -> None:
+        self.outcomes[site_day] = outcome
+        keep_validation(connection, outcome, site_day, run_id=self.run_id)
+
+    def check(self, name: str, *, severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR) -> dg.AssetCheckResult:
+        shown = show_validations(self.outcomes, ledger=self.ledger, pages=self.pages)
+        return _summed_up(name, self.outcomes, severity=severity, pages=shown)
+
+
 def keep_validation(connection: Connection, outcome: ValidationOutcome, site_day: SiteDay, *, run_id: str) -> None:
     record_validation(
         connection,
@@ -98,7 +117,7 @@ def show_validations(
     return shown
 
 
-def summed_up(
+def _summed_up(
     name: str, outcomes: Mapping[SiteDay, ValidationOutcome], *, severity: dg.AssetCheckSeverity, pages: Mapping[SiteDay, Path]
 ) -> dg.AssetCheckResult:
     """One check result for the run's site-days; the ledger has each one's, and `pages` says where it is shown."""

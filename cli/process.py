@@ -1,7 +1,7 @@
 """The main job, headless: take drops in, train where there is no champion, process every site-day, stage by stage."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -104,11 +104,18 @@ class MainJob:
             self._site_days(site, rest, advance)
 
     def _site_days(self, site: Site, days: Sequence[date], advance: Advance) -> None:
-        from assets.partitions import SiteDay
-        from jobs.requests import run_requests, stretches
+        run_site_days(self.launcher, site.site, days, advance)
 
-        for stretch in stretches([SiteDay(day, site.site) for day in days]):
-            for some in chunks(stretch, DAYS_PER_RUN):
-                for request in run_requests(some, key=""):
-                    self.launcher.run("process_site_day", partition_key=request.partition_key, tags=request.tags)
-                advance(len(some))
+
+def run_site_days(
+    launcher: Launcher, site: str, days: Sequence[date], advance: Advance, *, assets: Collection[dg.AssetKey] | None = None
+) -> None:
+    """Take these days through the chain, or through these assets of it, in as few runs as memory and time allow."""
+    from assets.partitions import SiteDay
+    from jobs.requests import run_requests, stretches
+
+    for stretch in stretches([SiteDay(day, site) for day in days]):
+        for some in chunks(stretch, DAYS_PER_RUN):
+            for request in run_requests(some, key=""):
+                launcher.run("process_site_day", partition_key=request.partition_key, tags=request.tags, assets=assets)
+            advance(len(some))

@@ -20,13 +20,13 @@ from assets.partitions import HEALTH_FALLS_WITHIN_DAYS, SITE_TAG, SiteDay
 from assets.recording import keep_validation, show_validations
 from cli.environment import Environment
 from cli.errors import CommandError
-from cli.launch import Launcher, chunks, launcher
+from cli.launch import Launcher, launcher
 from cli.planner import demand_site, ledger_of
-from cli.process import DAYS_PER_RUN, Stages
+from cli.process import Stages, run_site_days
 from expectations.rejudging import Change, Rejudged, rejudge
 from expectations.validation import ValidationOutcome
 from jobs.pipeline import SITE_DAY_ASSETS
-from jobs.requests import UNDER_WAY, run_requests, stretches
+from jobs.requests import UNDER_WAY
 from ml.plant import Site
 from resources.ledger.intake import days_with_readings, pending_site_days
 from resources.ledger.ledger import LedgerResource
@@ -187,11 +187,7 @@ def bring_up_to_date(launcher: Launcher, *, site: str, days: Sequence[date], sta
     following = dg.AssetSelection.assets("incidents").downstream(include_self=False) & dg.AssetSelection.assets(*SITE_DAY_ASSETS)
     keys = following.resolve(launcher.definitions.resolve_asset_graph())
     with stages.stage(f"{site}: what rests on it", len(days)) as advance:
-        for stretch in stretches([SiteDay(day, site) for day in days]):
-            for some in chunks(stretch, DAYS_PER_RUN):
-                for request in run_requests(some, key=""):
-                    launcher.run("process_site_day", partition_key=request.partition_key, tags=request.tags, assets=keys)
-                advance(len(some))
+        run_site_days(launcher, site, days, advance, assets=keys)
 
 
 def demand_idle(instance: dg.DagsterInstance, site: str) -> None:

@@ -19,6 +19,7 @@ from cli.environment import prepared, variables_of
 from cli.errors import CommandError
 from resources.home import CHECKOUT, Home
 from resources.postgres import URL_VARIABLE, database_url
+from resources.whole_files import write_whole
 
 Service = Literal["init", "code-location", "webserver", "daemon", "mlflow"]
 LOOPBACK = "127.0.0.1"
@@ -58,9 +59,7 @@ def mlflow(at: Address, *, home: Home) -> list[str]:
 def write_workspace(home: Home, *, code: Address) -> Path:
     """Where webserver and daemon find the code location; its name stays the same, for the sensors' cursors hang on it."""
     path = home.folder("dagster") / "workspace.yaml"
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(f"load_from:\n  - grpc_server: {{host: {code.host}, port: {code.port}, location_name: smart_maintenance}}\n")
-    temporary.replace(path)
+    write_whole(path, f"load_from:\n  - grpc_server: {{host: {code.host}, port: {code.port}, location_name: smart_maintenance}}\n")
     return path
 
 

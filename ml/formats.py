@@ -18,7 +18,7 @@ from ml.drop_rows import DropRows, Wanted
 from ml.json_rows import JsonReader
 from ml.text_blocks import BLOCK_BYTES, UnreadableDrop
 
-__all__ = ["BLOCK_BYTES", "DropReader", "DropRows", "UnreadableDrop", "Wanted", "read_blocks", "reader_of"]
+__all__ = ["BLOCK_BYTES", "DropReader", "DropRows", "UnreadableDrop", "Wanted", "reader_of"]
 
 
 class DropReader(Protocol):
@@ -38,14 +38,6 @@ def reader_of(drop_format: DropFormat, wanted: Wanted) -> DropReader:
     if drop_format.kind == "parquet":
         return ParquetReader(wanted)
     return CsvReader(drop_format, wanted) if drop_format.kind == "csv" else JsonReader(drop_format, wanted)
-
-
-def read_blocks(source: BinaryIO, drop_format: DropFormat, *, wanted: Wanted, block_bytes: int = BLOCK_BYTES) -> Iterator[DropRows]:
-    """`source` gives unpacked bytes; Parquet must be able to seek in it. Raises UnreadableDrop, and what `source.read` raises."""
-    reader = reader_of(drop_format, wanted)
-    for block in reader.blocks(source, block_bytes=block_bytes):
-        yield from reader.rows(block)
-    reader.end()
 
 
 @dataclass

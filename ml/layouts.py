@@ -60,9 +60,18 @@ class SensorCodes:
     @cached_property
     def limits(self) -> tuple[Floats, Floats]:
         """Lowest and highest physical value by code, one more entry at the end for the unknown sensor."""
-        lows = [-np.inf if s.physical.low is None else s.physical.low for s in self.sensors]
-        highs = [np.inf if s.physical.high is None else s.physical.high for s in self.sensors]
-        return np.array([*lows, -np.inf]), np.array([*highs, np.inf])
+        lows = _by_code([s.physical.low for s in self.sensors], otherwise=-np.inf)
+        return lows, _by_code([s.physical.high for s in self.sensors], otherwise=np.inf)
+
+    @cached_property
+    def clamp_within(self) -> Floats | None:
+        """How far outside a reading may lie to be set on the edge of its band, by code; None where that is asked of no sensor."""
+        asked = [s.clamp_within for s in self.sensors]
+        return None if all(within is None for within in asked) else _by_code(asked, otherwise=0.0)
+
+
+def _by_code(values: list[float | None], *, otherwise: float) -> Floats:
+    return np.array([*(otherwise if v is None else v for v in values), otherwise])
 
 
 @dataclass(frozen=True)
@@ -163,7 +172,7 @@ def _put_right(
     given = rows.column(drops.columns.unit) if drops.columns.unit else None
     value = without_missing(value, drops)
     value, is_wrong_unit, is_converted = in_sensor_units(value, code, sensors=sensors.sensors, given=given, row=row)
-    value, is_clamped = clamped(value, code, sensors=sensors.sensors)
+    value, is_clamped = clamped(value, code, limits=sensors.limits, within=sensors.clamp_within)
     parts = [part for part in (is_converted, is_clamped) if part is not None]
     return value, is_wrong_unit, np.logical_or.reduce(parts) if parts else None
 

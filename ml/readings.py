@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO
 
-import numpy as np
 import pyarrow as pa
 
 from ml.clock_changes import Direction
 from ml.formats import BLOCK_BYTES, DropReader, UnreadableDrop, reader_of
-from ml.key_order import sorted_order
 from ml.layouts import SensorCodes, wanted_columns
 from ml.plant import Site
 from ml.row_verdicts import QUARANTINED_SCHEMA, REASONS, TIMESTAMP, HeldRows, Judge, JudgedBlock, ParsedBlock, Readings, Rows, settle_all
+from ml.runs import runs_by_day
 
 __all__ = [
     "ACCEPTED_SCHEMA",
@@ -31,7 +30,6 @@ __all__ = [
     "Readings",
     "Rows",
     "UnreadableDrop",
-    "latest_readings",
     "parse_blocks",
     "parse_drop",
 ]
@@ -111,36 +109,18 @@ def _in_threads(reader: DropReader, judge: Judge, source: BinaryIO, *, block_byt
                 future.cancel()
 
 
-def latest_readings(readings: Readings, *, site: Site) -> tuple[pa.Table, int]:
-    """One row per sensor and instant, the last in the file, sorted by sensor_id and timestamp; and how many rows gave way.
-
-    The readings may be any part of a drop that has all rows of the pairs in it, in any order.
-    """
-    if np.any(readings.row[1:] < readings.row[:-1]):
-        readings = readings.take(np.argsort(readings.row, kind="stable"))
-    code, at, value = readings.code, readings.at_us, readings.value
-    order = sorted_order(code, at)
-    if order is not None:
-        code, at, value = code[order], at[order], value[order]
-    superseded = (code[1:] == code[:-1]) & (at[1:] == at[:-1])
-    n_duplicate = int(np.count_nonzero(superseded))
-    if n_duplicate:
-        kept = np.flatnonzero(~np.append(superseded, False))
-        code, at, value = code[kept], at[kept], value[kept]
-    columns = [SensorCodes(site).ids.take(pa.array(code)), pa.array(at).cast(TIMESTAMP), pa.array(value)]
-    return pa.table(columns, schema=ACCEPTED_SCHEMA), n_duplicate
-
-
 def parse_drop(data: bytes | BinaryIO, *, site: Site, received_at: datetime, block_bytes: int = BLOCK_BYTES) -> ParsedDrop:
     """A drop that fits into memory. Raises UnreadableDrop for a file that is no drop of this site; single bad rows are quarantined."""
     source = io.BytesIO(data) if isinstance(data, bytes) else data
     blocks = list(parse_blocks(source, site=site, received_at=received_at, block_bytes=block_bytes))
-    accepted, n_duplicate = latest_readings(Readings.join([b.readings for b in blocks]), site=site)
+    days = list(runs_by_day(Readings.join([b.readings for b in blocks])))
+    tables = [run.table(day, SensorCodes(site).ids).cast(ACCEPTED_SCHEMA) for day, run, _ in days]
+    accepted = pa.concat_tables([ACCEPTED_SCHEMA.empty_table(), *tables])
     quarantined = pa.concat_tables([QUARANTINED_SCHEMA.empty_table(), *(b.quarantined for b in blocks)])
     return ParsedDrop(
         rows_in=sum(b.rows_in for b in blocks),
-        accepted=accepted,
+        accepted=accepted.sort_by([("sensor_id", "ascending"), ("timestamp", "ascending")]) if len(days) > 1 else accepted,
         quarantined=quarantined.sort_by("line") if len(blocks) > 1 else quarantined,
-        n_duplicate=n_duplicate,
+        n_duplicate=sum(n for _, _, n in days),
         n_repaired=sum(b.n_repaired for b in blocks),
     )

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from ml.columns import Bools, Floats, Ints, codes, is_number
 from ml.drop_format import DropFormat
@@ -68,18 +67,13 @@ def _conversion(sensor: Sensor, given: str, *, is_stated: bool) -> Conversion | 
         return None
 
 
-def clamped(value: Floats, code: Ints, *, sensors: tuple[Sensor, ...]) -> tuple[Floats, Bools | None]:
-    """Values outside a sensor's physical band, by no more than its clamp_within, set on its edge; and which these are."""
-    if all(s.clamp_within is None for s in sensors):
+def clamped(value: Floats, code: Ints, *, limits: tuple[Floats, Floats], within: Floats | None) -> tuple[Floats, Bools | None]:
+    """Values outside the physical band of their sensor, by no more than its clamp_within, set on its edge; and which these are.
+
+    `limits` (lowest and highest value) and `within` (None: nowhere asked for) are by code.
+    """
+    if within is None:
         return value, None
-    within = _by_code([s.clamp_within for s in sensors], otherwise=0.0)
-    low = _by_code([s.physical.low for s in sensors], otherwise=-np.inf)[code]
-    high = _by_code([s.physical.high for s in sensors], otherwise=np.inf)[code]
-    reach = within[code]
+    low, high, reach = limits[0][code], limits[1][code], within[code]
     is_low, is_high = (value < low) & (value >= low - reach), (value > high) & (value <= high + reach)
     return np.where(is_low, low, np.where(is_high, high, value)), is_low | is_high
-
-
-def _by_code(values: list[float | None], *, otherwise: float) -> NDArray[np.float64]:
-    """One more entry at the end, for no sensor (code -1)."""
-    return np.array([*(otherwise if v is None else v for v in values), otherwise])

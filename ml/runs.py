@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ml.columns import US_PER_DAY, Floats, Ints
+from ml.key_order import order_of_keys
 from ml.row_verdicts import TIMESTAMP, Readings
 
 _TIME_BITS = 37  # a day has 86,400,000,000 us, a little less than 2**37
@@ -76,14 +77,9 @@ def _run(day: int, readings: Readings) -> tuple[date, Run, int]:
     code = readings.code
     key = (code.astype(np.int64) << _TIME_BITS) | (readings.at_us - day * US_PER_DAY)
     value, row = readings.value, readings.row
-    if np.any(key[1:] < key[:-1]):
-        # Drops mostly come in the order of time: then sorting by sensor alone suffices, a radix sort of 16-bit numbers.
-        order = np.argsort(code.astype(np.int16) if code.max() < 2**15 else code, kind="stable")
-        by_sensor = key[order]
-        if np.any(by_sensor[1:] < by_sensor[:-1]):
-            order = np.argsort(key, kind="stable")
-            by_sensor = key[order]
-        key, value, row = by_sensor, value[order], row[order]
+    order = order_of_keys(key, code)
+    if order is not None:
+        key, value, row = key[order], value[order], row[order]
     run, n_duplicate = _last_of_each(Run(key, value, row))
     return _EPOCH + timedelta(days=day), run, n_duplicate
 

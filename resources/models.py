@@ -16,6 +16,7 @@ import dagster as dg
 import pandas as pd
 
 from ml.plant import Site
+from resources.whole_files import write_whole
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -143,10 +144,7 @@ class ModelsResource(dg.ConfigurableResource):
                 )
             )
             content = _verified(fetched.read_bytes(), artifact_sha256, f"{self.model_name(site)} version {version}")
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        temporary = kept.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_bytes(content)
-        temporary.replace(kept)
+        write_whole(kept, content)
         return content
 
     def _client(self) -> "MlflowClient":

@@ -1,11 +1,12 @@
 """The validation pages' folder: index.html, and <site>/<suite>/ with index.html (the history) and <day>.html, each written whole."""
 
-import os
 from datetime import date
 from pathlib import Path
 
 import dagster as dg
 from pydantic import Field
+
+from resources.whole_files import write_whole
 
 
 class ValidationPagesResource(dg.ConfigurableResource):
@@ -25,8 +26,4 @@ class ValidationPagesResource(dg.ConfigurableResource):
         return Path(self.root, site, suite, f"{day.isoformat()}.html")
 
     def write(self, path: Path, page: str) -> None:
-        """Under a temporary name first: a reader sees the old page or the new one, whole."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_text(page, encoding="utf-8")
-        temporary.replace(path)
+        write_whole(path, page)

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from resources.ledger.reopening import reopen_site_days
 from resources.ledger.tables import deliveries, drops, quarantine_counts, segments
 
 COSTS_GRADE = "out_of_physical_range"  # rows refused for this reason count in the sensor's quality
@@ -99,9 +100,7 @@ def _reopen_graded(connection: Connection, taken: TakenDrop, *, site: str) -> No
         q = quarantine_counts.c
         days.update(connection.scalars(select(q.day).where(q.drop_id == origin, q.reason == COSTS_GRADE)))
     if days := days - {s.day for s in taken.segments}:
-        of_days = (segments.c.site == site, segments.c.day.in_(days))
-        anew = {"merged_at": None, "assessed_at": None, "processed_at": None, "reopened_at": func.clock_timestamp()}
-        connection.execute(update(segments).where(*of_days).values(anew))
+        reopen_site_days(connection, site=site, days=days, is_merge_anew=True)
 
 
 def record_deliveries(connection: Connection, delivered: Sequence[Mapping[str, Any]]) -> None:

@@ -12,10 +12,15 @@ from sqlalchemy import Connection, func, select, update
 from resources.ledger.tables import incident_assessments, segments
 
 
-def reopen_site_days(connection: Connection, *, site: str, days: Collection[date]) -> None:
-    """The stored ones of these days are pending until work orders and reports rest on them again."""
-    of_days = (segments.c.site == site, segments.c.day.in_(days))
-    connection.execute(update(segments).where(*of_days).values(assessed_at=None, processed_at=None, reopened_at=func.clock_timestamp()))
+def reopen_site_days(connection: Connection, *, site: str, days: Collection[date], is_merge_anew: bool = False) -> None:
+    """The stored ones of these days are pending until work orders and reports rest on them again.
+
+    With `is_merge_anew` as if their segments were new: all that a site-day computes is due, from its readings on.
+    """
+    anew = {"assessed_at": None, "processed_at": None, "reopened_at": func.clock_timestamp()}
+    if is_merge_anew:
+        anew["merged_at"] = None
+    connection.execute(update(segments).where(segments.c.site == site, segments.c.day.in_(days)).values(anew))
 
 
 def reopen_following(connection: Connection, *, site: str, day: date, reach_days: int, health_days: int) -> None:
