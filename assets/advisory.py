@@ -10,10 +10,11 @@ from assets.health import machine_health
 from assets.manipulation import sensor_quality
 from assets.partitions import SiteDay, site_days, site_days_of
 from assets.prognosis import failure_predictions
-from assets.recording import OWNERS, Validations, column_schema, report
+from assets.recording import OWNERS, Validations, column_schema, keep_validation, report
 from assets.reporting.publish import publish
 from assets.reporting.reports import KINDS
 from expectations.ledger_contracts import ASSIGNMENTS, UNPLANNED_ORDERS, WORK_ORDERS
+from expectations.validation import ValidationOutcome
 from ml.planning import Plan, plan
 from ml.plant import Site
 from ml.policy import follow_up, initial_state, propose
@@ -145,11 +146,11 @@ def maintenance_schedule(
     carries the reason. Only approved orders are planned. Work whose slot has begun keeps it until people complete, cancel or defer it.
     The newest plan is the one in force: after an earlier day it is made anew. Consumers: technicians, `maintenance_reports`.
     """
-    assigned, left_over = (Validations(ledger, validation_pages, context.run.run_id) for _ in range(2))
+    checks: PlanChecks = {}
     last: dict[str, SiteDay] = {}
     for site_day in site_days_of(context):
         site = plant.site(site_day.site)
-        planned = _plan(site_day, site=site, lake=lake, ledger=ledger, assigned=assigned, left_over=left_over)
+        planned, checks[site_day] = _plan(site_day, site=site, lake=lake, ledger=ledger, run_id=context.run.run_id)
         last[site.site] = site_day
         report(
             context,
@@ -165,10 +166,13 @@ def maintenance_schedule(
             newest = newest_plan(connection, site=site_day.site)
         if newest is not None and newest > site_day.day:
             again = SiteDay(newest, site_day.site)
-            _plan(again, site=plant.site(site_day.site), lake=lake, ledger=ledger, assigned=assigned, left_over=left_over)
+            _, checks[again] = _plan(again, site=plant.site(site_day.site), lake=lake, ledger=ledger, run_id=context.run.run_id)
             context.log.info("The newest plan of %s, of %s, was made anew.", site_day.site, newest)
-    checks = [assigned.check("the_plan_can_be_carried_out"), left_over.check("orders_without_a_place_say_why")]
-    return dg.MaterializeResult(check_results=checks)
+    results = []
+    for n, name in enumerate(("the_plan_can_be_carried_out", "orders_without_a_place_say_why")):
+        outcomes = {site_day: outcome[n] for site_day, outcome in checks.items()}
+        results.append(Validations(ledger, validation_pages, context.run.run_id, outcomes).check(name))
+    return dg.MaterializeResult(check_results=results)
 
 
 @dg.asset(
@@ -208,10 +212,13 @@ def maintenance_reports(
         report(context, site_day, rows=len(written), figures=written)
 
 
+PlanChecks = dict[SiteDay, tuple[ValidationOutcome, ValidationOutcome]]  # of the assignments, of the orders without a place
+
+
 def _plan(
-    site_day: SiteDay, *, site: Site, lake: LakeResource, ledger: LedgerResource, assigned: Validations, left_over: Validations
-) -> Plan:
-    """Plan the site-day, store the plan and check it as it was stored: the assignments, and the orders without a place.
+    site_day: SiteDay, *, site: Site, lake: LakeResource, ledger: LedgerResource, run_id: str
+) -> tuple[Plan, tuple[ValidationOutcome, ValidationOutcome]]:
+    """Plan the site-day, store the plan and check it as it was stored.
 
     In the site's turn: nobody decides on an order between its reading and its writing.
     """
@@ -243,13 +250,12 @@ def _plan(
             assigned=planned.assignments,
             unplanned=planned.unplanned,
         )
-        assignments, unplanned = plan_to_check(connection, **site_day.where)
-    of_assignments = validate_table(assignments, suite=assignments_suite())
-    of_unplanned = validate_table(unplanned, suite=unplanned_orders_suite())
+        assigned, left_over = plan_to_check(connection, **site_day.where)
+    outcomes = validate_table(assigned, suite=assignments_suite()), validate_table(left_over, suite=unplanned_orders_suite())
     with ledger.begin() as connection:
-        assigned.keep(connection, of_assignments, site_day)
-        left_over.keep(connection, of_unplanned, site_day)
-    return planned
+        for outcome in outcomes:
+            keep_validation(connection, outcome, site_day, run_id=run_id)
+    return planned, outcomes
 
 
 def _read_until(lake: LakeResource, site: Site, site_day: SiteDay) -> datetime:
