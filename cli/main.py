@@ -242,6 +242,28 @@ def explain(
 
 
 @app.command()
+def trace(
+    order_id: Annotated[str, typer.Argument(help="The work order.")],
+    form: Annotated[Literal["text", "json", "html"], typer.Option("--format", help="html writes a page and says where.")] = "text",
+    out: Annotated[Optional[Path], typer.Option(help="File for the page; left out: reports/traces/ in the data folder.")] = None,
+    home: HomeOption = None,
+    plant: PlantOption = None,
+) -> None:
+    """Walk a work order back: decision, prediction, incidents, windows, readings, segments, and the lines of the delivered files."""
+    from cli.trace import page, traced, write_page
+
+    with prepared(home=home, plant=plant) as environment:
+        hush()
+        found = traced(environment, order_id)
+        if form == "html":
+            console.print(str(write_page(environment, found, out=out)), soft_wrap=True)
+    if form == "json":
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    elif form == "text":
+        console.print(page(found), highlight=False)
+
+
+@app.command()
 def revalidate(
     start: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First day (UTC).")],
     end: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (UTC), inclusive.")],

@@ -1,0 +1,1 @@
+"""A work order walked back to the bytes that caused it."""
