@@ -1,6 +1,7 @@
 """Assembly of the code location; no logic. The only module that knows every asset, job, sensor and resource."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import dagster as dg
@@ -22,7 +23,7 @@ from sensors import learning as learning_sensors
 ASSET_MODULES = (acquisition, manipulation, detection, health, prognosis, advisory, learning)
 
 
-def build_resources(home: Home, *, plant: Path) -> dict[str, dg.ConfigurableResource]:
+def build_resources(home: Home, *, plant: Path, pinned: Mapping[str, int] | None = None) -> dict[str, dg.ConfigurableResource]:
     """The resources over one data folder and one plant folder; `cli.environment` sets the variables that name the databases.
 
     As variables, not as values: the launch pad shows a resource's configuration, and a URL may hold a password.
@@ -37,6 +38,7 @@ def build_resources(home: Home, *, plant: Path) -> dict[str, dg.ConfigurableReso
             tracking_uri=dg.EnvVar(URI_VARIABLE if URI_VARIABLE in os.environ else STORE_VARIABLE),
             artifacts=str(home.folder("mlflow")),
             cache=str(home.folder("models")),
+            pinned=dict(pinned or {}),
         ),
         "plant": PlantResource(folder=str(plant)),
         "reports": ReportsResource(root=str(home.folder("reports"))),
@@ -44,8 +46,8 @@ def build_resources(home: Home, *, plant: Path) -> dict[str, dg.ConfigurableReso
     }
 
 
-def build_definitions(home: Home, *, plant: Path) -> dg.Definitions:
-    """A fresh code location."""
+def build_definitions(home: Home, *, plant: Path, pinned: Mapping[str, int] | None = None) -> dg.Definitions:
+    """A fresh code location; `pinned` detector versions count as champions, whichever bear the alias."""
     return dg.Definitions(
         assets=dg.load_assets_from_modules(ASSET_MODULES),
         asset_checks=dg.load_asset_checks_from_modules([checks]),
@@ -58,7 +60,7 @@ def build_definitions(home: Home, *, plant: Path) -> dg.Definitions:
             learning_sensors.first_detector_sensor,
             learning_sensors.new_champion_sensor,
         ],
-        resources=build_resources(home, plant=plant),
+        resources=build_resources(home, plant=plant, pinned=pinned),
         executor=dg.in_process_executor,
     )
 

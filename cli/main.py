@@ -291,6 +291,31 @@ def revalidate(
         )
 
 
+@app.command("what-if")
+def what_if(
+    start: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First day (UTC).")],
+    end: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (UTC), inclusive.")],
+    policy: Annotated[Optional[Path], typer.Option(help="YAML with `policy:` as in a plant file; what it leaves out stays.")] = None,
+    model: Annotated[Optional[int], typer.Option(help="Detector version of the site that scores instead of the champion.")] = None,
+    roster: Annotated[Optional[Path], typer.Option(help="YAML with `technicians:` (and `parts:`) as in a plant file.")] = None,
+    site: Annotated[Optional[str], typer.Option(help="One site; left out: all sites.")] = None,
+    form: Annotated[Literal["text", "json"], typer.Option("--format", help="json for machines.")] = "text",
+    home: HomeOption = None,
+    plant: PlantOption = None,
+) -> None:
+    """Run past days again, under another policy, detector or roster, beside the ledger; prints what would differ."""
+    with prepared(home=home, plant=plant) as environment:
+        hush()
+        from cli.what_if import Question, as_json, ask, show
+
+        question = Question(start.date(), end.date(), site=site, policy=policy, roster=roster, model=model)
+        answer = ask(environment, question, console=console if form == "text" else Console(stderr=True))
+    if form == "json":
+        typer.echo(json.dumps(as_json(answer), indent=2, ensure_ascii=False))
+    else:
+        show(answer, console=console)
+
+
 @app.command("exec", context_settings={"ignore_unknown_options": True})
 def execute(
     command: Annotated[list[str], typer.Argument(help="A command and its arguments, after --.")],
