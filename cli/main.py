@@ -296,9 +296,9 @@ def bench(
     ] = None,
 ) -> None:
     """Measure speed and memory on this machine; prints a table and writes bench.json into the data folder."""
+    hush()
     from cli.bench import measure, table_of
 
-    hush()
     where, _ = places(home, None)
     where.prepare()
     console.print(table_of(measure(where, only=tuple(only or ()), console=console)))

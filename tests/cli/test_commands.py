@@ -257,6 +257,11 @@ def test_packed_drops_hold_the_same_rows(say: Say, tmp_path: Path) -> None:
         assert gzip.decompress(packed.with_name(packed.name + ".gz").read_bytes()) == path.read_bytes()
 
 
+def test_no_warning_of_a_library_stands_before_the_bench(tmp_path: Path) -> None:
+    sentence = the_sentence(run_program("bench", "--only", "speed", "--home", tmp_path))
+    assert sentence.startswith("There is no group speed")
+
+
 def test_files_of_any_name_are_copied_into_the_landing_zone_under_names_that_lead_to_them(tmp_path: Path) -> None:
     site = read_site(CHECKOUT / "plant" / "hamburg.yaml")
     home = Home(tmp_path / "home")
