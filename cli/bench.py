@@ -40,12 +40,17 @@ def measure(home: Home, *, only: tuple[str, ...], console: Console) -> list[Meas
 
 
 def table_of(figures: list[Measured]) -> Table:
-    table = Table(Column("figure", no_wrap=True), "median", "lowest", "highest", "unit", "target", "holds", "runs")
+    """Eighty columns hold every name and figure uncut; units and targets wrap."""
+    names = ("figure", "median", "lowest", "highest")
+    uncut = [Column(name, no_wrap=True, justify="left" if name == "figure" else "right") for name in names]
+    table = Table(*uncut, "unit", "target", Column("holds", no_wrap=True), box=None, padding=(0, 1, 0, 0))
     for f in figures:
         holds = {True: "yes", False: "NO", None: ""}[f.holds]
-        table.add_row(f.name, _shown(f.value), _shown(f.lowest), _shown(f.highest), f.unit, f.target, holds, str(f.runs))
+        table.add_row(f.name, _shown(f.value), _shown(f.lowest), _shown(f.highest), f.unit, f.target, holds)
     return table
 
 
 def _shown(value: float) -> str:
+    if value >= 1e6:
+        return f"{value / 1e6:,.2f} M"
     return f"{value:,.2f}" if value < 100 else f"{value:,.0f}"

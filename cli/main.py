@@ -343,9 +343,9 @@ def bench(
     ] = None,
 ) -> None:
     """Measure speed and memory on this machine; prints a table and writes bench.json into the data folder."""
+    hush()
     from cli.bench import measure, table_of
 
-    hush()
     where, _ = places(home, None)
     where.prepare()
     console.print(table_of(measure(where, only=tuple(only or ()), console=console)))
@@ -398,8 +398,8 @@ def _demo_start(kept: Path) -> date:
 
 
 def _copy_into_landing(drops: Path, environment: Environment) -> list[str]:
-    """Raises CommandError for a folder without drops."""
-    from resources.landing import drop_file, is_deliverable
+    """Names as intake takes them. Raises CommandError for a folder without drops."""
+    from resources.landing import drop_file, is_deliverable, shown
 
     if not drops.is_dir():
         raise CommandError(f"There is no folder {drops}.")
@@ -413,7 +413,7 @@ def _copy_into_landing(drops: Path, environment: Environment) -> list[str]:
             name = path.relative_to(source)
             if is_deliverable(name):
                 drop_file(path, landing / site.site / name.parent, name.name)
-                names.append(str(Path(site.site) / name))
+                names.append(shown(str(Path(site.site) / name)))
     if not names:
         wanted = " or ".join(f"{drops / site.site}/" for site in environment.sites)
         raise CommandError(f"There are no drops in {drops}; put each site's files into {wanted}.")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # plant files are read by commands that need no numpy
     from ml.columns import Floats
 
 _LONGEST = 32  # characters; those in earnest, such as "gram/kilowatt_hour", have about 20
-_SUPERSCRIPTS = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
+_LOOKALIKES = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹º", "-0123456789°")  # º, the mark of an ordinal, is written for a degree
 _FACTOR = re.compile(r"\s*([/*·]?)\s*((?:[^\W\d_]|[°%])(?:[^\W\d]|[°%]|\d(?=[^\W\d_]))*|1(?=/))(?:(?:\*\*|\^)?(-?[1-9]))?\s*")
 _TEMPERATURES = {
     spelling: unit
@@ -45,6 +45,7 @@ _OF_A_TYPE = {
     ("rotation_speed", "1/s"): "revolution/second",
     ("rotation_speed", "1/min"): "rpm",
     ("rotation_speed", "min-1"): "rpm",
+    ("rotation_speed", "U/min"): "rpm",
 }
 
 
@@ -106,7 +107,7 @@ def _unit(text: str, sensor_type: str) -> Any:
     import pint
 
     try:
-        return _registry().parse_units(_spelt(text.strip().translate(_SUPERSCRIPTS), sensor_type))
+        return _registry().parse_units(_spelt(text.strip().translate(_LOOKALIKES), sensor_type))
     except (pint.PintError, AttributeError, TypeError, ValueError) as error:
         raise WrongUnit(f"{text[:_LONGEST]!r} is no known unit") from error
 

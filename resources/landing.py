@@ -335,7 +335,7 @@ def is_deliverable(path: Path) -> bool:
 def drop_file(content: bytes | Path, folder: Path, name: str) -> Path:
     """Write bytes, or a copy of a file, into a landing folder as a careful gateway does: complete under an ignored name, then renamed."""
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{name}.tmp"
+    temporary = folder / f".{_ending(name, MAX_NAME_BYTES - len('..tmp'))}.tmp"
     if isinstance(content, Path):
         shutil.copyfile(content, temporary)
     else:

@@ -1,6 +1,7 @@
 """Taking files in: every row counted, every file once, whatever dies in between."""
 
 import gzip
+import os
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 
 from assets import intake as intake_module
+from assets.acquisition import merge_site_day
 from assets.intake import Intake, TakenIn
 from assets.judging import Judged, judge
+from assets.partitions import SiteDay
 from ml.plant import Site
 from resources.home import Home
 from resources.lake import LakeResource
@@ -106,6 +109,19 @@ def test_the_same_bytes_under_another_name_are_taken_in_once(zone: Zone) -> None
     zone.intake().take_in(zone.drop("a.csv"), SITE)
     assert zone.intake().take_in(zone.drop("b.csv"), SITE).state == "duplicate_delivery"
     assert (zone.count(drops), zone.count(deliveries), zone.count(segments)) == (1, 2, 2)
+
+
+@pytest.mark.parametrize(("modified_at", "wins"), [((2_000, 1_000), 1.5), ((1_000, 2_000), 2.5), ((1_000, 1_000), 2.5)])
+def test_of_two_drops_of_one_batch_with_the_same_reading_the_one_modified_later_wins_then_the_later_name(
+    zone: Zone, modified_at: tuple[int, int], wins: float
+) -> None:
+    for name, value, at in zip("ab", (1.5, 2.5), modified_at, strict=True):
+        zone.drop(f"{name}.csv", b"timestamp,sensor_id,value\n2026-10-05T00:00:00Z,P1-T,%.1f\n" % value)
+        os.utime(zone.root / "landing" / "s" / f"{name}.csv", (at, at))
+    assert [(t.rows_accepted, t.rows_duplicate) for t in zone.take_in_all("s/b.csv", "s/a.csv")] == [(1, 0), (1, 0)]
+    merged, n_segments = merge_site_day(SiteDay(date(2026, 10, 5), "s"), lake=zone.lake, ledger=zone.ledger)
+    assert n_segments == 2
+    assert (merged.table["value"].to_pylist(), merged.n_new) == ([wins], 1)
 
 
 def test_a_death_before_the_transaction_leaves_the_file_to_be_taken_in_again(zone: Zone) -> None:

@@ -50,6 +50,22 @@ def test_the_median_is_what_meets_a_target(
     assert (measured.value, measured.lowest, measured.highest) == (sorted(values)[len(values) // 2], min(values), max(values))
 
 
+def test_no_name_and_no_figure_is_cut_on_a_narrow_terminal() -> None:
+    long = figure("intake.rows_per_s_per_core", [1_234_567.0, 2_345_678.0, 12_345_678.0], "rows/CPU-s", at_least=1_000_000)
+    ratio = figure("validation.without_import", [0.987, 123.4, 99_999.0], "x bare pyarrow", at_most=2)
+    printed = StringIO()
+    Console(file=printed, width=80).print(table_of([long, ratio]))
+    shown = [line.split() for line in printed.getvalue().splitlines()]
+    assert shown[1][:7] == ["intake.rows_per_s_per_core", "2.35", "M", "1.23", "M", "12.35", "M"]
+    assert next(words for words in shown if "validation.without_import" in words)[:4] == [
+        "validation.without_import",
+        "123",
+        "0.99",
+        "99,999",
+    ]
+    assert printed.getvalue().count("…") == 0
+
+
 def test_two_works_take_turns_in_going_first_and_the_first_pair_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "RUNS", 3)
     done: list[str] = []

@@ -12,7 +12,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from cli.main import app, main
+from cli.environment import Environment
+from cli.main import _copy_into_landing, app, main
+from resources.home import Home
+from resources.landing import LandingResource
+from resources.plant_files import read_site
 from resources.postgres import URL_VARIABLE
 from tests.conftest import CHECKOUT
 
@@ -251,3 +255,28 @@ def test_packed_drops_hold_the_same_rows(say: Say, tmp_path: Path) -> None:
     for path in plain:
         packed = tmp_path / "packed" / path.relative_to(tmp_path / "plain")
         assert gzip.decompress(packed.with_name(packed.name + ".gz").read_bytes()) == path.read_bytes()
+
+
+def test_no_warning_of_a_library_stands_before_the_bench(tmp_path: Path) -> None:
+    sentence = the_sentence(run_program("bench", "--only", "speed", "--home", tmp_path))
+    assert sentence.startswith("There is no group speed")
+
+
+def test_files_of_any_name_are_copied_into_the_landing_zone_under_names_that_lead_to_them(tmp_path: Path) -> None:
+    site = read_site(CHECKOUT / "plant" / "hamburg.yaml")
+    home = Home(tmp_path / "home")
+    home.prepare()
+    contents = {}
+    for n, name in enumerate(
+        ("line\nbreak.csv", "\\x0a.csv", os.fsdecode(b"caf\xe9.csv"), "x" * 251 + ".csv", "[red]a.csv", "deep/er.csv")
+    ):
+        path = tmp_path / "drops" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(str(n).encode())
+        contents[name] = path.read_bytes()
+    os.mkfifo(tmp_path / "drops" / "pipe.csv")
+    names = _copy_into_landing(tmp_path / "drops", Environment(home, CHECKOUT / "plant", (site,), ""))
+    zone = LandingResource(landing=str(home.folder("landing")), archive="", quarantine="")
+    assert sorted(zone.place_of(name).read_bytes() for name in names) == sorted(contents.values())
+    assert {str(zone.place_of(name).relative_to(home.folder("landing") / "hamburg")) for name in names} == set(contents)
+    assert all(name.isprintable() for name in names)

@@ -8,11 +8,16 @@ import tracemalloc
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from ml.readings import parse_blocks
 from resources.unpacking import Limits, UnreadableDelivery, unpacked
+from tests.ml.test_formats import RECEIVED, Cells, Writing, a_site, tables, writings
 
 LIMITS = Limits(max_bytes=50_000_000, max_ratio=200)
 CONTENT = b"timestamp,sensor_id,value\n" + b"".join(b"2026-10-05T23:%02d:00Z,P1-T,%d\n" % (n % 60, n) for n in range(3_000))
@@ -60,6 +65,26 @@ def test_the_content_comes_out_as_it_went_in(landed, name: str, content: bytes, 
             assert source.read(1) + source.read(2) == CONTENT[:3]
         else:
             assert read(path, at_once=at_once) == CONTENT
+
+
+@settings(max_examples=60, deadline=None)
+@given(writings(), tables, st.sampled_from([".gz", ".zip"]), st.integers(4, 400))
+def test_any_table_in_any_format_comes_back_equal_from_its_packed_file(
+    tmp_path_factory: pytest.TempPathFactory, writing: Writing, cells: Cells, suffix: str, block_bytes: int
+) -> None:
+    content, site = writing.bytes(cells), a_site(writing.drops)
+    path = tmp_path_factory.mktemp("packed") / f"drop{suffix}"
+    path.write_bytes(gzip.compress(content) if suffix == ".gz" else zipped(("drop", content)))
+    with unpacked(path, LIMITS, is_seekable=writing.drops.kind == "parquet") as source:
+        blocks = list(parse_blocks(source, site=site, received_at=RECEIVED, block_bytes=block_bytes))
+    names = sorted((s.sensor_id, s.name_in_drops) for s in site.sensors)
+    found = {
+        (names[code][1], datetime.fromtimestamp(at / 1e6, UTC)): value
+        for block in blocks
+        for code, at, value in zip(block.readings.code, block.readings.at_us, block.readings.value, strict=True)
+    }
+    assert found == cells
+    assert sum(block.rows_in for block in blocks) == len(cells)
 
 
 @pytest.mark.parametrize(
