@@ -9,6 +9,7 @@ incidents were false, and no verdict is asked for: all windows of earlier incide
 takes none of them for real. Challenger and champion are compared by their false alarms alone.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ def replay(history: History, *, learn_until: pd.Timestamp, retrains: bool = True
         return Replayed(site, nothing, raised_alarms(nothing, site=site), tuple(trainings), scored_from=None)
     tables: list[pd.DataFrame] = []
     bounds = [at, *(_sundays(at, end, site=site) if retrains else ()), end]
-    for start, stop in zip(bounds, bounds[1:], strict=False):
+    for start, stop in itertools.pairwise(bounds):
         if start > at:
             scores_so_far = pd.concat(tables, ignore_index=True)
             champion, training = _again(history, champion=champion, scores=scores_so_far, at=start)
