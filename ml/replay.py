@@ -6,7 +6,8 @@ healthy days and takes the champion's place if it passes the gate, as the site's
 Not as in production: the first detector learns from the stretch that the caller names, to the minute, instead of whole days of a
 minimum number, and a stretch from which no detector can be trained is prolonged by a day at a time; nobody says which
 incidents were false, and no verdict is asked for: all windows of earlier incidents are cut out of the training, and the gate
-takes none of them for real. Challenger and champion are compared by their false alarms alone.
+takes none of them for real, so that challenger and champion are compared by their false alarms alone; a new champion does not
+score anew the days before it.
 """
 
 import itertools
@@ -32,6 +33,10 @@ from ml.recent_windows import FEATURES, HISTORY_DAYS
 SETTLING = pd.Timedelta(days=2)  # scores of a day look at so much before it
 _RETRAINING_HOUR = time(3)
 _DAY = pd.Timedelta(days=1)
+
+
+class NoReadings(ValueError):
+    """There is nothing to replay; the message says of which site."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +105,10 @@ def history_of(drops: Sequence[bytes], *, site: Site, received_at: datetime) -> 
 def replay(history: History, *, learn_until: pd.Timestamp, retrains: bool = True) -> Replayed:
     """Learn from the windows that ended by `learn_until`, score all that begin from it on, retraining weekly if asked to.
 
-    Raises ValueError where the history has no features.
+    Raises NoReadings where the history has no features.
     """
     if history.features.empty:
-        raise ValueError(f"{history.site.site} has no readings; nothing can be replayed")
+        raise NoReadings(f"none of {history.n_rows} rows is a reading of {history.site.name}")
     site, window = history.site, pd.Timedelta(minutes=history.site.window_minutes)
     starts = history.features["window_start"]
     end = starts.max() + window

@@ -13,10 +13,12 @@ from typing import Any
 
 import pandas as pd
 
+from cli.errors import CommandError
 from ml.frames import UTC_TIME, typed_frame
 from ml.outcomes import Observed, Outcome, outcome_of
 from ml.plant import Site
-from ml.replay import history_of, replay
+from ml.readings import UnreadableDrop
+from ml.replay import NoReadings, history_of, replay
 
 MIN_WINDOW_MINUTES = 5
 EVENT_COLUMNS: dict[str, str] = {
@@ -90,9 +92,13 @@ def sha256_of(paths: Iterable[Path]) -> str:
 
 
 def observe(cases: Sequence[Case], advance: Advance) -> list[Observed]:
+    """Raises CommandError for a file from which no reading can be taken."""
     observed = []
     for case in cases:
-        observed.append(case.observed())
+        try:
+            observed.append(case.observed())
+        except (UnreadableDrop, NoReadings) as error:
+            raise CommandError(f"{case.name}: {error}.") from error
         advance(1)
     return observed
 

@@ -53,7 +53,9 @@ def read_case(folder: Path) -> Case:
 
 
 def _bearing(number: int, *, interval_s: float) -> Machine:
-XX    return Machine(machine_id=name, machine_class="bearing", sensors=(sensor,))
+    name, column = f"bearing-{number}", f"Bearing {number}"
+    sensor = Sensor(sensor_id=f"{name}-acceleration", source_name=column, type="vibration", unit="g", interval_s=interval_s)
+    return Machine(machine_id=name, machine_class="bearing", sensors=(sensor,))
 
 
 def evaluate(folder: Path, advance: Advance) -> SetResult:

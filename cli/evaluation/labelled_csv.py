@@ -43,10 +43,10 @@ def read_cases(folder: Path) -> list[Case]:
         raise CommandError(f"{folder / LABELS} names {', '.join(unknown)}, which {'is' if len(unknown) == 1 else 'are'} not there.")
     if not files:
         raise CommandError(f"There are no CSV files beside {folder / LABELS}.")
-    return [_case(path, labels=labels[labels["file"] == path.name]) for path in files]
+    return [_case(path, number=n, labels=labels[labels["file"] == path.name]) for n, path in enumerate(files, start=1)]
 
 
-def _case(path: Path, *, labels: pd.DataFrame) -> Case:
+def _case(path: Path, *, number: int, labels: pd.DataFrame) -> Case:
     try:
         frame = pd.read_csv(path)
         times = pd.DatetimeIndex(pd.to_datetime(frame.iloc[:, 0], utc=True)).as_unit("us")
@@ -61,7 +61,7 @@ def _case(path: Path, *, labels: pd.DataFrame) -> Case:
     if not sensors:
         raise CommandError(f"{path} has one column; its first holds the timestamps, the others are sensors.")
     site = Site(
-        site="".join(c if c.isalnum() else "_" for c in path.stem.lower())[:40].lstrip("_") or "file",
+        site=f"file{number}",
         name=path.name,
         first_day=times.min().date(),
         window_minutes=window_minutes_of(interval_s),

@@ -40,22 +40,23 @@ THRESHOLDS = tuple(float(t) for t in np.round(np.arange(0.1, 1.001, 0.02), 2))
 def read_cases(folder: Path) -> tuple[list[Case], list[Labelled]]:
     """The files that the file of windows names, as sites and as labelled series."""
     windows = json.loads((folder / WINDOWS).read_text(encoding="utf-8"))
-    cases, corpus = [], []
+    cases: list[Case] = []
+    corpus: list[Labelled] = []
     for name, spans in windows.items():
         path = folder / name
         times = pd.DatetimeIndex(pd.read_csv(path, usecols=["timestamp"], parse_dates=["timestamp"])["timestamp"]).as_unit("us")
         pairs = [(np.datetime64(start, "us"), np.datetime64(end, "us")) for start, end in spans]
         series = labelled(name, times.to_numpy(), pairs)
         corpus.append(series)
-        cases.append(_case(path, series, interval_s=interval_of(times)))
+        cases.append(_case(path, series, number=len(cases) + 1, interval_s=interval_of(times)))
     return cases, corpus
 
 
-def _case(path: Path, series: Labelled, *, interval_s: float) -> Case:
+def _case(path: Path, series: Labelled, *, number: int, interval_s: float) -> Case:
     times = pd.DatetimeIndex(series.times).tz_localize("UTC")
     value = Sensor(sensor_id="value", type="other", unit="1", interval_s=interval_s)
     site = Site(
-        site=path.stem.lower()[:40],
+        site=f"series{number}",
         name=series.name,
         first_day=times.min().date(),
         window_minutes=window_minutes_of(interval_s),
