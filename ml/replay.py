@@ -31,6 +31,7 @@ from ml.readings import parse_drop
 from ml.recent_windows import FEATURES, HISTORY_DAYS
 
 SETTLING = pd.Timedelta(days=2)  # scores of a day look at so much before it
+FIRST, PROMOTED = "first detector", "promoted"
 _RETRAINING_HOUR = time(3)
 _DAY = pd.Timedelta(days=1)
 
@@ -52,12 +53,16 @@ class History:
 
 @dataclass(frozen=True)
 class Training:
-    """One training: when, on which windows, and what became of it."""
+    """One training: when, from which day's features on and how many rows of them, and what became of it."""
 
     at: pd.Timestamp
     learned_from: pd.Timestamp
-    n_windows: int
+    n_rows: int
     word: str
+
+    @property
+    def made_a_champion(self) -> bool:
+        return self.word in (FIRST, PROMOTED)
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,8 @@ def replay(history: History, *, learn_until: pd.Timestamp, retrains: bool = True
             champion, training = _again(history, champion=champion, scores=scores_so_far, at=start)
             trainings.append(training)
         seen = history.features[(starts >= start - SETTLING) & (starts < stop)]
-        scores = champion.score(seen, site=site, model_version=len(trainings))
+        version = max(n for n, training in enumerate(trainings, start=1) if training.made_a_champion)
+        scores = champion.score(seen, site=site, model_version=version)
         tables.append(scores[scores["window_start"] >= start])
     scores = pd.concat(tables, ignore_index=True).sort_values(["machine_id", "window_start"], kind="stable", ignore_index=True)
     return Replayed(site, scores, raised_alarms(scores, site=site), tuple(trainings), scored_from=at)
@@ -171,7 +177,7 @@ def _first(history: History, *, until: pd.Timestamp) -> tuple[SiteDetector | Non
         detector = SiteDetector.fit(learned, site=history.site, held_out_from=held_out_from, seed=policy.seed)
     except NotTrainable as error:
         return None, Training(until, start, len(learned), f"not trained: {error}")
-    return detector, Training(until, start, len(learned), "first detector")
+    return detector, Training(until, start, len(learned), FIRST)
 
 
 def _again(history: History, *, champion: SiteDetector, scores: pd.DataFrame, at: pd.Timestamp) -> tuple[SiteDetector, Training]:
@@ -208,7 +214,7 @@ def _again(history: History, *, champion: SiteDetector, scores: pd.DataFrame, at
         for detector in (challenger, champion)
     ]
     refused_for = objections(*compared)
-    return (champion, said(f"refused: {'; '.join(refused_for)}")) if refused_for else (challenger, said("promoted"))
+    return (champion, said(f"refused: {'; '.join(refused_for)}")) if refused_for else (challenger, said(PROMOTED))
 
 
 def _spans(found: Sequence[pd.DataFrame]) -> pd.DataFrame:

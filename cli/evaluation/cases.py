@@ -121,7 +121,7 @@ def case_rows(cases: Sequence[Case], observed: Sequence[Observed]) -> list[dict[
                 "false_alarms": outcome.n_false_alarms,
                 "machine_months": outcome.machine_months,
                 "average_precision": outcome.average_precision,
-                "detectors": sum(t.word in ("first detector", "promoted") for t in trainings),
+                "detectors": sum(t.made_a_champion for t in trainings),
                 "not_trained": next((t.word for t in reversed(trainings)), "") if seen.replayed.scored_from is None else "",
             }
         )
