@@ -131,6 +131,8 @@ def test_one_threshold_is_chosen_for_the_whole_corpus() -> None:
     # at 0.6 both windows are hit for two false rows: 2 - 0.22 beats 0 at 0.8, and 2 - 0.33 at 0.4
     assert threshold == 0.6
     assert result.raw == pytest.approx(2 - 0.22)
+    # 0.58 and 0.6 detect the same: the higher one is taken
+    assert best_threshold(at, corpus, profile=LOW_FN, thresholds=[0.58, 0.6, 0.4])[0] == 0.6
     with pytest.raises(ValueError, match="no thresholds"):
         best_threshold(at, corpus, profile=STANDARD, thresholds=[])
 
