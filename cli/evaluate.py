@@ -40,6 +40,7 @@ FORMATS: dict[str, Format] = {
     "azure": Format("azure_pdm", azure.TELEMETRY, azure.evaluate),
     "csv": Format(".", labelled_csv.LABELS, labelled_csv.evaluate),
 }
+HEADS = {"false_alarms": "false", "machine_months": "months", "average_precision": "PR-AUC", "windows_with_a_new_alarm": "new"}
 BY_DEFAULT = ("nab", "ims", "azure")
 
 
@@ -113,11 +114,11 @@ def show(result: SetResult, *, seconds: float, console: Console) -> None:
         figures.add_row(name, _shown(value))
     console.print(figures)
     if len(result.rows) > 1:
-        left = ("case", "not_trained")
-        names = [name for name in result.rows[0] if name != "not_trained"]
-        cases = Table(*(Column(n, justify="left" if n in left else "right", overflow="fold") for n in names), box=None, padding=(0, 1))
+        names = [name for name in result.rows[0] if name not in ("case", "not_trained")]
+        heads = (Column(HEADS.get(name, name), justify="right", no_wrap=True) for name in names)
+        cases = Table(Column("case", overflow="fold"), *heads, box=None, padding=(0, 1))
         for row in result.rows:
-            cases.add_row(*(_shown(row[name]) for name in names))
+            cases.add_row(row["case"], *(_shown(row[name]) for name in names))
         console.print(cases)
     for sentence in result.said:
         console.print(sentence, style="dim", highlight=False, soft_wrap=True)

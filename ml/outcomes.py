@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ml.curves import average_precision
 from ml.evaluation import Evaluation, match_incidents
@@ -63,30 +64,47 @@ def matched(observed: Sequence[Observed]) -> Evaluation:
 
 def outcome_of(observed: Sequence[Observed]) -> Outcome:
     result = matched(observed)
-    labels, scores = (np.concatenate(parts) for parts in zip(*map(_ranked, observed), strict=True))
+    precision, anomalous_share = ranking_of(observed)
     return Outcome(
         n_events=len(result.faults),
         n_found=result.n_found,
         recall=result.found_share,
-        recall_by_chance=recall_by_chance(observed) if len(result.faults) else float("nan"),
+        recall_by_chance=recall_by_chance(observed),
         n_alarms=sum(len(o.replayed.raised) for o in observed),
         n_false_alarms=len(result.false_alarms),
         machine_months=result.machine_months,
         false_alarms_per_machine_month=result.false_alarms_per_machine_month,
         median_delay_h=_median(result.faults["delay_h"]),
         median_lead_time_h=_median(result.faults["lead_time_h"]),
-        average_precision=average_precision(labels, scores),
-        anomalous_share=float(labels.mean()) if len(labels) else float("nan"),
+        average_precision=precision,
+        anomalous_share=anomalous_share,
     )
 
 
+def ranking_of(observed: Sequence[Observed]) -> tuple[float, float]:
+    """(average precision over all windows scored, share of anomalous ones)."""
+    labels, scores = (np.concatenate(parts) for parts in zip(*map(_ranked, observed), strict=True))
+    return average_precision(labels, scores), float(labels.mean()) if len(labels) else math.nan
+
+
 def recall_by_chance(observed: Sequence[Observed], *, shifts: int = SHIFTS) -> float:
-    """Mean recall when each site's alarms are moved by equal parts of its scored time; what leaves at the end comes in at the beginning."""
-    recalls = []
-    for k in range(1, shifts + 1):
-        moved = [replace(o, replayed=replace(o.replayed, raised=_moved(o.replayed, share=k / (shifts + 1)))) for o in observed]
-        recalls.append(matched(moved).found_share)
-    return float(np.mean(recalls))
+    """Mean recall when each site's alarms are moved by equal parts of its scored time; what leaves at the end comes in at the beginning.
+
+    NaN without events.
+    """
+    sites = [o for o in observed if len(o.events)]
+    if not sites:
+        return math.nan
+    # a site of its own for every move, so that all are matched at once
+    alarms = pd.concat([_moved(o, shifts=shifts) for o in sites], ignore_index=True)
+    events = [
+        o.events.iloc[np.tile(np.arange(len(o.events)), shifts)].assign(site=_moves(o, each=len(o.events), shifts=shifts)) for o in sites
+    ]
+    return match_incidents(alarms, pd.concat(events, ignore_index=True), observed_machine_days=0).found_share
+
+
+def _moves(observed: Observed, *, each: int, shifts: int) -> list[str]:
+    return [f"{observed.site}#{k}" for k in range(1, shifts + 1) for _ in range(each)]
 
 
 def _alarms(observed: Observed) -> pd.DataFrame:
@@ -97,19 +115,27 @@ def _alarms(observed: Observed) -> pd.DataFrame:
     return named.astype({"site": "str", "machine_id": "str"})
 
 
-def _moved(replayed: Replayed, *, share: float) -> pd.DataFrame:
-    """The alarms moved by a share of the scored time. One that would reach beyond the end is cut in two."""
-    raised, start = replayed.raised, replayed.scored_from
-    if raised.empty or start is None:
-        return raised
-    span = replayed.scores["window_start"].max() + pd.Timedelta(minutes=replayed.site.window_minutes) - start
-    begins = (raised["raised_at"] - start + span * share) % span
-    lasts = raised["last_window_at"] - raised["raised_at"]
-    ends = begins + lasts.where(lasts > pd.Timedelta(0), pd.Timedelta(0))
-    is_over = ends > span
-    whole = raised.assign(raised_at=start + begins, last_window_at=start + ends.where(~is_over, span))
-    rest = raised[is_over].assign(raised_at=start, last_window_at=start + ends[is_over] - span)
-    return pd.DataFrame(pd.concat([whole, rest], ignore_index=True).astype(raised.dtypes.to_dict()))
+def _moved(observed: Observed, *, shifts: int) -> pd.DataFrame:
+    """The alarms moved by 1, 2, ... parts of the scored time. One that would reach beyond the end is cut in two."""
+    alarms, replayed = _alarms(observed), observed.replayed
+    if alarms.empty or replayed.scored_from is None:
+        return alarms
+    start = replayed.scored_from.value // 1000
+    end = replayed.scores["window_start"].max() + pd.Timedelta(minutes=replayed.site.window_minutes)
+    span = end.value // 1000 - start
+    begins, ends = (alarms[name].to_numpy(dtype="datetime64[us]").astype(np.int64) - start for name in ("onset_at", "last_window_at"))
+    steps = np.repeat(np.arange(1, shifts + 1) * span // (shifts + 1), len(alarms))
+    at = (np.tile(begins, shifts) + steps) % span
+    until = at + np.tile(ends - begins, shifts)
+    whole = pd.DataFrame({"site": _moves(observed, each=len(alarms), shifts=shifts), "machine_id": np.tile(alarms["machine_id"], shifts)})
+    is_over = until > span
+
+    def placed(rows: pd.DataFrame, first: NDArray[np.int64], last: NDArray[np.int64]) -> pd.DataFrame:
+        onsets, lasts = (pd.to_datetime(start + us, unit="us", utc=True).as_unit("us") for us in (first, last))
+        return rows.assign(onset_at=onsets, last_window_at=lasts)
+
+    parts = [placed(whole, at, np.minimum(until, span)), placed(whole[is_over], np.zeros_like(at[is_over]), until[is_over] - span)]
+    return pd.concat(parts, ignore_index=True).astype({"site": "str", "machine_id": "str"})
 
 
 def _ranked(observed: Observed) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from cli.errors import CommandError
 from ml.frames import UTC_TIME, typed_frame
-from ml.outcomes import Observed, Outcome, outcome_of
+from ml.outcomes import Observed, Outcome, matched, ranking_of
 from ml.plant import Site
 from ml.readings import UnreadableDrop
 from ml.replay import NoReadings, history_of, replay
@@ -111,18 +111,18 @@ def case_rows(cases: Sequence[Case], observed: Sequence[Observed]) -> list[dict[
     """One row per case: events found, alarms, false alarms, how the trainings went."""
     rows = []
     for case, seen in zip(cases, observed, strict=True):
-        outcome, trainings = outcome_of([seen]), seen.replayed.trainings
+        result, trainings = matched([seen]), seen.replayed.trainings
         rows.append(
             {
                 "case": case.name,
-                "events": outcome.n_events,
-                "found": outcome.n_found,
-                "alarms": outcome.n_alarms,
-                "false_alarms": outcome.n_false_alarms,
-                "machine_months": outcome.machine_months,
-                "average_precision": outcome.average_precision,
+                "events": len(result.faults),
+                "found": result.n_found,
+                "alarms": len(seen.replayed.raised),
+                "false_alarms": len(result.false_alarms),
+                "machine_months": result.machine_months,
+                "average_precision": ranking_of([seen])[0],
                 "detectors": sum(t.made_a_champion for t in trainings),
-                "not_trained": next((t.word for t in reversed(trainings)), "") if seen.replayed.scored_from is None else "",
+                "not_trained": trainings[-1].word if trainings and seen.replayed.scored_from is None else "",
             }
         )
     return rows

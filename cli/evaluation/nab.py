@@ -108,11 +108,12 @@ def _counted(flags: Flags, series: Labelled) -> dict[str, Any]:
 
 
 def _said(observed: Sequence[Observed]) -> list[str]:
-    untrained = [seen.replayed.site.name for seen in observed if seen.replayed.scored_from is None]
+    untrained = [seen.replayed for seen in observed if seen.replayed.scored_from is None]
     said = [
         "Learned from the first 15 % of each file, at most 750 rows, and retrained every Sunday; in a plant the first 14 days at least.",
         "An alarm counts once, when it was raised. A window with a standing alarm is an event found, and a miss in the benchmark's score.",
     ]
     if untrained:
-        said.append(f"No detector could be trained for {', '.join(untrained)}: their readings rest at one value on most days and grade F.")
+        left = ", ".join(f"{replayed.site.name} ({replayed.trainings[-1].n_rows})" for replayed in untrained)
+        said.append(f"Never trained, with the healthy rows there were (days on which a sensor grades F are not learned from): {left}.")
     return said

@@ -132,6 +132,14 @@ def test_days_graded_f_are_not_learned_from_and_the_learning_goes_on_until_there
     assert replayed.scores["window_start"].min() == replayed.scored_from
 
 
+def test_a_challenger_does_not_learn_from_days_graded_f_either() -> None:
+    history = history_of([drop(8)], site=SITE, received_at=RECEIVED)
+    bad = {date(2026, 3, 6): {"a"}}
+    kept, cut = (replay(History(SITE, history.features, days, 0, 0), learn_until=LEARN_UNTIL).trainings[1] for days in ({}, bad))
+    assert kept.at == cut.at == pd.Timestamp("2026-03-08 02:00", tz="UTC")
+    assert kept.n_rows - cut.n_rows == 144
+
+
 def test_a_site_that_can_never_be_trained_scores_nothing_and_raises_nothing() -> None:
     history = history_of([drop(2)], site=SITE, received_at=RECEIVED)
     replayed = replay(History(SITE, history.features, {date(2026, 3, 2 + n): {"a", "b"} for n in range(2)}, 1, 0), learn_until=START)
