@@ -89,7 +89,8 @@ def note_incident(ledger: LedgerResource, *, verdict: str = "credible", label: s
         "incident_id": f"{machine_id}@{onset:%Y-%m-%dT%H:%M}Z", "machine_id": machine_id, "onset_at": onset, "last_window_at": last,
         "ended_at": None, "n_windows": 73, "duration_s": 43800.0, "peak_score": 1.0, "mean_score": 1.0, "n_members_agreeing": 4,
         "n_sensors_moved": 1, "top_sensor_id": f"{machine_id}-T", "direction": 1, "failure_mode": "OHE", "moved_sensors": {},
-        "evidence": {}, "confidence_before": 0.9, "confidence": 0.9, "verdict": verdict, "failed": [], "reasons": [], "rules": [],
+        "evidence": {}, "confidence_before": 0.9, "confidence_by_rules": 0.9, "confidence": 0.9,
+        "verdict": verdict, "failed": [], "reasons": [], "rules": [],
         "model_version": 1,
     }  # fmt: skip
     with ledger.begin() as connection:

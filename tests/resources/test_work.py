@@ -220,7 +220,8 @@ def assessed(ledger: LedgerResource, incident_id: str, mode: str, *, day: date) 
     row = {
         "incident_id": incident_id, "day": day, "site": "s", "last_window_at": NOON, "n_windows": 6, "duration_s": 3600, "peak_score": 0.9,
         "mean_score": 0.8, "n_members_agreeing": 3, "n_sensors_moved": 1, "top_sensor_id": "x", "direction": 1, "failure_mode": mode,
-        "moved_sensors": {}, "evidence": {}, "confidence_before": 0.9, "confidence": 0.9, "verdict": "credible", "failed": [],
+        "moved_sensors": {}, "evidence": {}, "confidence_before": 0.9, "confidence_by_rules": 0.9, "confidence": 0.9,
+        "verdict": "credible", "failed": [],
         "reasons": [], "rules": [], "model_version": 1,
     }  # fmt: skip
     with ledger.begin() as connection:

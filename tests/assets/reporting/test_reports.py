@@ -140,7 +140,7 @@ def test_system_figures_are_those_of_the_week(build: Build) -> None:
     assert find_table(report, "In use").rows == ((3, 4032, "2026-01-01 to 2026-02-20"),)
     assert figures(report, "Validations") == {"Validations": 7, "Failed": 1, "Expectations not met": 2}
     assert column(find_table(report, "Expectations not met"), "result") == ["failed", "warning"]
-    assert find_table(report, "Most days drifted first").rows == (("P-101.vib", "P-101", 2, 7, 0.3, 0.15),)
+    assert find_table(report, "Most days drifted first").rows == (("P-101.vib", "P-101", "level", 2, 7, 0.3, 0.15),)
 
 
 def test_drops_of_other_days_are_left_out(build: Build, week: ModuleType) -> None:
