@@ -19,9 +19,9 @@ def section(scope: Scope) -> Section:
         return Section(TITLE, f"Insufficient evidence: nobody has labelled an incident yet; {MIN_LABELS} labels are needed.")
     precision = precision_of(found["label"])
     calibrations = [(site.name, fit_calibration(found[found["site"] == site.site])) for site in scope.sites]
-    note = precision.words if precision.is_sufficient else f"{precision.words} up to {scope.end}"
+    measured = (_percent(precision.share), "%") if precision.is_sufficient else ("insufficient evidence", "")
     figures = (
-        Figure("Confirmed, of labelled incidents", _percent(precision.share), "%" if precision.is_sufficient else "", note),
+        Figure("Confirmed, of labelled incidents", *measured, note=precision.words),
         Figure(
             "Incidents labelled", precision.n, note=f"{precision.n_confirmed} confirmed, {precision.n - precision.n_confirmed} false alarms"
         ),
