@@ -12,8 +12,9 @@ n (1 - r) / (1 + r) windows count, r the correlation between neighbours (the AR(
 A sensor has drifted in its level or spread if the test stands after Benjamini-Hochberg over all of the site's tests of the day and
 the shift is also large (PSI). Measured on six simulated plants of 28 sensors that do not change: with 14 training days 8 % of
 site-days, with 28 days 6 %, have a sensor that drifts (0.6 % and 0.3 % of sensor-days; of a plant with 16 sensors 1 %; sensors of
-a machine move together), and none on three days of five (`sustained`). Of shifts by 2.5 standard deviations of the healthy windows, in one sensor alone, 68 % and 82 %
-are seen on the day itself. Limits: each day is seen alone, and weather that the training days did not have is drift.
+a machine move together), and none does on three days of five (`sustained`). Of shifts by 2.5 standard deviations of the healthy
+windows, in one sensor alone, 68 % and 82 % are seen on the day itself. Limits: each day is seen alone, and weather that the
+training days did not have is drift.
 """
 
 from collections.abc import Mapping

@@ -19,12 +19,10 @@ def section(scope: Scope) -> Section:
         return Section(TITLE, f"Insufficient evidence: nobody has labelled an incident yet; {MIN_LABELS} labels are needed.")
     precision = precision_of(found["label"])
     calibrations = [(site.name, fit_calibration(found[found["site"] == site.site])) for site in scope.sites]
-    measured = (_percent(precision.share), "%") if precision.is_sufficient else ("insufficient evidence", "")
+    share, unit = (_percent(precision.share), "%") if precision.is_sufficient else ("insufficient evidence", "")
     figures = (
-        Figure("Confirmed, of labelled incidents", *measured, note=precision.words),
-        Figure(
-            "Incidents labelled", precision.n, note=f"{precision.n_confirmed} confirmed, {precision.n - precision.n_confirmed} false alarms"
-        ),
+        Figure("Confirmed, of labelled incidents", share, unit, precision.words),
+        Figure("Incidents labelled", precision.n, note=f"{precision.n_confirmed} confirmed"),
     )
     groups = {str(verdict).replace("_", " "): precision_of(rows["label"]) for verdict, rows in found.groupby("verdict")}
     bands = {f"{low:g} to {high:g}": p for (low, high), p in precision_by_band(found).items() if p.n}

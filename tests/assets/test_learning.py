@@ -199,9 +199,9 @@ def test_a_machine_with_a_leaking_column_gets_no_model_and_mlflow_is_told(
 def test_a_site_of_which_no_machine_can_be_trained_is_refused_in_a_sentence(ledger: LedgerResource, lake: LakeResource) -> None:
     stored_features(lake)
     leaking(lake, "P1")
-    stored_grades(lake, {"P2-T": "FFFFFFAAAAFF", "P2-F": "AAAAAAFFAAAA"})
+    stored_grades(lake, {"P2-T": "FFFFFFAAAAAA", "P2-F": "AAAAAAFFFFAA"})
     with ledger.begin() as connection:
-        material = material_of(connection, lake=lake, site=SITE, split=the_split(has_champion=True))
+        material = material_of(connection, lake=lake, site=SITE, split=the_split(has_champion=False))
     with pytest.raises(
         dg.Failure, match=r"No machine of s can be trained \(P1: a leaking column: P1-F is .*; P2: 2 healthy days, 3 are needed"
     ):
@@ -210,10 +210,10 @@ def test_a_site_of_which_no_machine_can_be_trained_is_refused_in_a_sentence(ledg
 
 def test_a_machine_with_too_few_days_takes_the_model_of_its_class(ledger: LedgerResource, lake: LakeResource) -> None:
     stored_features(lake)
-    note_work(ledger, "P1", FIRST, FIRST + timedelta(days=8))
+    note_work(ledger, "P1", FIRST, FIRST + timedelta(days=9))
     with ledger.begin() as connection:
         material = material_of(connection, lake=lake, site=SITE, split=the_split(has_champion=True))
-    assert material.remarks.few_days == {"P1": "1 healthy days, 3 are needed, and no other pump could stand in for it"}
+    assert material.remarks.few_days == {"P1": "2 healthy days, 3 are needed, and no other pump could stand in for it"}
     detector = SiteDetector.fit(material.learned, site=material.trainable(SITE), held_out_from=material.held_out_from, seed=1)
     assert {machine: model.source for machine, model in detector.models.items()} == {"P1": "class", "P2": "own"}
     assert material.remarks.without_model(detector.untrained) == {}
