@@ -9,19 +9,25 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from sqlalchemy import select
 
+from assets.learning import drift_report
+from assets.partitions import SiteDay
 from assets.training import compare, days_to_learn_from, material_of, note_champion, put_to_work, training_of
 from expectations.contracts import MACHINE_FEATURES
 from ml.detectors.fleet import SiteDetector
+from ml.drift import reference_sample
 from ml.healthy import Split, split_days
 from ml.plant import Site
 from resources.lake import LakeResource
 from resources.ledger.findings import replace_incidents
 from resources.ledger.learning import latest_champion, record_version, version_record
 from resources.ledger.ledger import LedgerResource
-from resources.ledger.tables import incidents, maintenance_log, promotions, segments
+from resources.ledger.tables import drift_findings, incidents, maintenance_log, promotions, segments
 from resources.models import ModelsResource, Registered
+from resources.plant import PlantResource
+from resources.validation_pages import ValidationPagesResource
 from tests.ledger_states import days_from, deliver
 
 FIRST = date(2026, 9, 1)
@@ -338,3 +344,41 @@ def test_a_champion_that_the_ledger_has_not_seen_promoted_is_noted_once(ledger: 
             note_champion(connection, site=SITE, champion=champion)
         assert len(noted()) == n
     assert [(row["from_version"], row["to_version"], row["who"]) for row in noted()] == [(None, 3, "mlflow"), (3, 2, "mlflow")]
+
+
+class ChampionOne(ModelsResource):
+    """The registry's word, without MLflow: version 1 is champion."""
+
+    def version_of(self, site: str, alias: str) -> int | None:
+        return 1
+
+
+def test_the_drift_report_says_what_has_drifted_and_whether_it_lasts(ledger: LedgerResource, lake: LakeResource, tmp_path: Path) -> None:
+    stored_features(lake)
+    days = days_from(FIRST, N_DAYS)
+    trained_on = lake.read_days("machine_features", site="s", start=days[4], end=days[8])  # the fault is on the fourth day
+    lake.write_reference(reference_sample(trained_on), site="s", version=1)
+    for day in days[9:]:
+        table = lake.read("machine_features", site="s", day=day)
+        assert table is not None
+        lake.write("machine_features", table.assign(mean=table["mean"] + 30 * (table["sensor_id"] == "P2-F")), site="s", day=day)
+    (tmp_path / "plant").mkdir()
+    (tmp_path / "plant" / "s.yaml").write_text(yaml.safe_dump(SITE.model_dump(mode="json", exclude_defaults=True)))
+    resources = {
+        "lake": lake,
+        "ledger": ledger,
+        "models": ChampionOne(tracking_uri="", artifacts="", cache=""),
+        "plant": PlantResource(folder=str(tmp_path / "plant")),
+        "validation_pages": ValidationPagesResource(root=str(tmp_path / "validation")),
+    }
+    said = []
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("site", ["s"])
+        for day in days[8:]:
+            result = dg.materialize([drift_report], partition_key=SiteDay(day, "s").key, resources=resources, instance=instance)
+            [made] = result.asset_materializations_for_node("drift_report")
+            said.append((made.metadata["sensors_drifted"].value, made.metadata["sustained_drift"].value))
+    assert said == [(0, "none"), (1, "none"), (1, "none"), (1, "P2-F (3 days)")]
+    with ledger.begin() as connection:
+        rows = connection.execute(select(drift_findings).where(drift_findings.c.is_drifted)).mappings().all()
+    assert {(row["sensor_id"], row["drifted_in"]) for row in rows} == {("P2-F", "level")}
