@@ -58,6 +58,7 @@ def build_definitions(home: Home, *, plant: Path, pinned: Mapping[str, int] | No
             new_drops.new_drops_sensor,
             decisions.decisions_sensor,
             learning_sensors.first_detector_sensor,
+            learning_sensors.drift_sensor,
             learning_sensors.new_champion_sensor,
         ],
         resources=build_resources(home, plant=plant, pinned=pinned),

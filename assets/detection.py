@@ -13,11 +13,12 @@ from expectations.contracts import ANOMALY_SCORES
 from expectations.ledger_contracts import INCIDENT_ASSESSMENTS
 from ml.evidence import COLUMNS as EVIDENCE_COLUMNS
 from ml.evidence import build_evidence
+from ml.feedback import fit_calibration
 from ml.frames import typed_frame
 from ml.incidents import find_incidents
 from ml.plant import Site
 from resources.lake import LakeResource
-from resources.ledger.findings import false_alarms, known_incidents, maintenance_between, replace_incidents
+from resources.ledger.findings import false_alarms, known_incidents, labelled_incidents, maintenance_between, replace_incidents
 from resources.ledger.learning import version_record
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.verdicts import lock_verdicts
@@ -147,9 +148,10 @@ def incidents(
     One row per incident and day in the ledger's `incident_assessments`: what was known at the day's end. An incident is
     named by machine and onset, so a re-run finds the same one. The verdict (credible, investigate, false positive suspected)
     comes from Great Expectations over the evidence: detectors that agree, duration, sensor grades and faults, gaps, starts and
-    stops, maintenance, the whole site moving at once. Source: `anomaly_scores` of a week. Consumers: prognosis, work orders, reports.
+    stops, maintenance, the whole site moving at once; calibrated by people's labels where there are 20. Source: `anomaly_scores` of a
+    week. Consumers: prognosis, work orders, reports.
     """
-    from expectations.verdicts import judge_incidents
+    from expectations.verdicts import calibrated, judge_incidents
 
     validations = Validations(ledger, validation_pages, context.run.run_id)
     for site_day in site_days_of(context):
@@ -163,12 +165,14 @@ def incidents(
             found = find_incidents(scores, site=site, day=site_day.day, known=known)
             evidence = _evidence(connection, found, scores, lake=lake, site=site, site_day=site_day)
             judgement = judge_incidents(evidence, policy=site.policy.verdict)
-            judged = _judged(found, evidence, scores, verdicts=judgement.verdicts)
+            calibration = fit_calibration(labelled_incidents(connection, site=site.site, before=site_day.day))
+            verdicts = calibrated(judgement.verdicts, calibrate=calibration.apply, policy=site.policy.verdict)
+            judged = _judged(found, evidence, scores, verdicts=verdicts)
             replace_incidents(connection, judged, site=site.site, day=site_day.day)
             validations.keep(connection, judgement.outcome, site_day)
-        verdicts = judged["verdict"].value_counts()
-        counted = {verdict: int(verdicts.get(verdict, 0)) for verdict in ("credible", "investigate", "false_positive_suspected")}
-        report(context, site_day, rows=len(judged), figures=counted)
+        counts = judged["verdict"].value_counts()
+        counted = {verdict: int(counts.get(verdict, 0)) for verdict in ("credible", "investigate", "false_positive_suspected")}
+        report(context, site_day, rows=len(judged), figures=counted, confidence=calibration.words)
     return dg.MaterializeResult(check_results=[validations.check("incidents_are_judged", severity=dg.AssetCheckSeverity.WARN)])
 
 

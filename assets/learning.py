@@ -10,9 +10,10 @@ from assets.partitions import across_site, site, site_days, site_days_of
 from assets.recording import OWNERS, Validations, column_schema, report
 from assets.training import compare, days_to_learn_from, material_of, note_champion, put_to_work, training_of
 from expectations.ledger_contracts import DRIFT_FINDINGS
-from ml.drift import drift, reference_sample
+from ml.drift import REFERENCE_COLUMNS, drift, reference_sample
 from ml.healthy import split_days
 from resources.lake import LakeResource
+from resources.ledger.drift import sustained_drift
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.rows import replace_site_day
 from resources.ledger.tables import drift_findings
@@ -53,7 +54,8 @@ def detector_model(
 ) -> dg.MaterializeResult:
     """The site's detector: robust z, PCA (T2 and Q) and Isolation Forest per machine, fused and calibrated on held-out days.
 
-    Trained on healthy days (incidents, maintenance and sensors graded F cut out), logged and registered in MLflow as
+    Trained on finished, healthy days (incidents, maintenance and machine-days with a distrusted sensor cut out; machines with a
+    leaking column or nothing but constant sensors refused by name), logged and registered in MLflow as
     `detector-<site>`, promoted to champion if it passes the gate: the first one at once, a later one after a comparison with
     the champion on the latest days, which it has not learned from. The ledger keeps every promotion and each artifact's sha256.
     Source: `machine_features`. Consumer: `anomaly_scores`.
@@ -70,8 +72,9 @@ def detector_model(
         days = days_to_learn_from(connection, lake=lake, site=plant_site, until=until)
         split = split_days(days, held_out_share=policy.held_out_share, has_champion=champion is not None)
         material = material_of(connection, lake=lake, site=plant_site, split=split)
+    trainable = material.trainable(plant_site)
     try:
-        detector = SiteDetector.fit(material.learned, site=plant_site, held_out_from=material.held_out_from, seed=policy.seed)
+        detector = SiteDetector.fit(material.learned, site=trainable, held_out_from=material.held_out_from, seed=policy.seed)
     except NotTrainable as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     comparison = compare(detector, material, champion=champion, ledger=ledger, models=models, site=plant_site)
@@ -79,7 +82,8 @@ def detector_model(
     registered = models.register(training)
     lake.write_reference(reference_sample(material.learned), site=plant_site.site, version=registered.version)
     put_to_work(registered, training, comparison, split=split, ledger=ledger, models=models, site=plant_site)
-    for machine_id, why in detector.untrained.items():
+    without_model = material.remarks.without_model(detector.untrained)
+    for machine_id, why in without_model.items():
         context.log.warning("%s has no detector: %s", machine_id, why)
     return dg.MaterializeResult(
         metadata={
@@ -88,7 +92,9 @@ def detector_model(
             "is_champion": comparison.is_better,
             "days": dg.MetadataValue.text(f"{split.learned[0]} to {split.learned[-1]}"),
             "machines_trained": len(detector.models),
-            "machines_untrained": len(detector.untrained),
+            "machines_untrained": len(without_model),
+            "machines_without_model": dg.MetadataValue.json(without_model),
+            "sensors_left_out": dg.MetadataValue.json(dict(material.remarks.sensors)),
             "comparison": dg.MetadataValue.md(comparison.table),
             "artifact_sha256": registered.artifact_sha256,
             **comparison.metrics,
@@ -108,7 +114,7 @@ def detector_model(
     group_name=GROUP,
     owners=OWNERS,
     kinds={"scipy", "postgres", "greatexpectations"},
-    code_version="1",
+    code_version="2",
     partitions_def=site_days,
     deps=[machine_features, across_site("detector_model")],
     backfill_policy=dg.BackfillPolicy.single_run(),
@@ -132,8 +138,8 @@ def drift_report(
 ) -> dg.MaterializeResult:
     """How far each sensor's day lies from what the champion was trained on: one row per sensor, with KS, PSI and a verdict.
 
-    Corrected for the number of sensors and for windows that resemble their neighbours. Consumers: reports, whoever decides
-    on retraining.
+    Of its level and of its spread; corrected for the number of tests and for windows that resemble each other. Consumers: reports,
+    and `drift_sensor`, which asks for a training where drift is sustained (policy.drift).
     """
     from expectations.suites import drift_suite
     from expectations.validation import validate_table
@@ -145,8 +151,9 @@ def drift_report(
         version = models.version_of(site_day.site, CHAMPION)
         reference = lake.read_reference(site=site_day.site, version=version) if version is not None else None
         features = lake.read("machine_features", **where)
-        if reference is None or features is None:
-            report(context, site_day, rows=0, state="no champion yet" if reference is None else "no readings")
+        if reference is None or features is None or not REFERENCE_COLUMNS.keys() <= set(reference.columns):
+            missing = "no readings" if features is None else "no champion with a reference yet: train_detectors makes one"
+            report(context, site_day, rows=0, state=missing)
             continue
         found = drift(features, reference, site=plant_site).assign(model_version=version)
         outcome = validate_table(found, suite=drift_suite())
@@ -154,5 +161,7 @@ def drift_report(
             validations.keep(connection, outcome, site_day)
             if outcome.success:
                 replace_site_day(connection, drift_findings, found, **where)
-        report(context, site_day, rows=len(found), sensors_drifted=int(found["is_drifted"].sum()), model_version=version)
+            lasting = sustained_drift(connection, site=plant_site, until=site_day.day)
+        figures = {"sensors_drifted": int(found["is_drifted"].sum()), "sustained_drift": lasting.words if lasting else "none"}
+        report(context, site_day, rows=len(found), figures=figures, model_version=version)
     return dg.MaterializeResult(check_results=[validations.check("drift_holds_its_contract")])

@@ -1,5 +1,6 @@
 """What a training does around the detector: chooses its days, compares it with the champion, and puts it to work."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from importlib.metadata import version as distribution_version
@@ -11,11 +12,11 @@ from sqlalchemy import Connection
 
 from ml.gate import Performance, as_markdown, is_real, objections, performance
 from ml.gate import figures as gate_figures
-from ml.healthy import Split, healthy_rows, is_suspect
+from ml.healthy import Remarks, Split, distrusted, healthy_rows, incident_spans, maintenance_spans, remarks_on
 from ml.plant import Site
 from resources.lake import LakeResource
-from resources.ledger.findings import latest_assessments, maintenance_between
-from resources.ledger.intake import days_with_readings
+from resources.ledger.findings import latest_assessments, maintenance_between, repaired_at
+from resources.ledger.intake import days_with_readings, last_reading_at
 from resources.ledger.learning import latest_champion, record_promotion, record_version, version_record
 from resources.ledger.ledger import LedgerResource
 from resources.models import ModelsResource, Registered, Training, data_hash
@@ -23,12 +24,14 @@ from resources.models import ModelsResource, Registered, Training, data_hash
 if TYPE_CHECKING:
     from ml.detectors.fleet import SiteDetector
 
+MAX_TAG = 5000  # characters that MLflow keeps of a tag
+
 
 @dataclass(frozen=True)
 class Material:
     """What a training rests on: the features of its days, which of them are healthy, and what is known of the others.
 
-    `real` are the incidents that a detector ought to find.
+    `real` are the incidents that a detector ought to find; `remarks` what is left out, and why.
     """
 
     split: Split
@@ -36,12 +39,22 @@ class Material:
     healthy: pd.DataFrame
     real: pd.DataFrame
     maintenance: pd.DataFrame
+    remarks: Remarks
 
     @property
     def learned(self) -> pd.DataFrame:
-        """The healthy features that are fitted and calibrated on."""
-        until = self.split.comparison_from
-        return self.healthy if until is None else self.healthy[self.healthy["window_start"] < pd.Timestamp(until, tz="UTC")]
+        """The healthy features that are fitted and calibrated on, of machines with enough days of their own."""
+        found = _before(self.healthy, self.split.comparison_from)
+        return found[~found["machine_id"].isin([*self.remarks.refused, *self.remarks.few_days])].reset_index(drop=True)
+
+    def trainable(self, site: Site) -> Site:
+        """The site with the machines that may have a model. Raises dg.Failure where none can be had."""
+        machines = tuple(m for m in site.machines if m.machine_id not in self.remarks.refused)
+        left_out = {**self.remarks.refused, **self.remarks.few_days}
+        if all(m.machine_id in left_out for m in site.machines):
+            reasons = "; ".join(f"{machine}: {why}" for machine, why in left_out.items())
+            raise dg.Failure(f"No machine of {site.site} can be trained ({reasons}).", allow_retries=False)
+        return site.model_copy(update={"machines": machines})
 
     @property
     def held_out_from(self) -> pd.Timestamp:
@@ -96,18 +109,32 @@ def note_champion(connection: Connection, *, site: Site, champion: int | None) -
 
 
 def days_to_learn_from(connection: Connection, *, lake: LakeResource, site: Site, until: date | None) -> list[date]:
-    """The latest days whose features are stored. Raises dg.Failure where there are too few."""
+    """The latest finished days whose features are stored. Raises dg.Failure where there are too few.
+
+    The newest day with readings may still go on: it is finished where its last reading is within a window, or within the longest interval
+    of a sensor, of its end.
+    """
     policy = site.policy.training
-    delivered = [day for day in days_with_readings(connection, site=site.site) if until is None or day <= until]
+    finished = _finished(days_with_readings(connection, site=site.site), connection=connection, site=site)
+    delivered = [day for day in finished if until is None or day <= until]
     stored = [day for day in delivered if lake.path("machine_features", site=site.site, day=day).exists()]
     if len(stored) < policy.min_healthy_days:
         raise dg.Failure(
-            f"{site.site} has {len(delivered)} days of readings{f' until {until}' if until else ''}, {len(stored)} of them with features; "
-            f"training needs {policy.min_healthy_days} with features (policy.training.min_healthy_days). "
+            f"{site.site} has {len(delivered)} finished days of readings{f' until {until}' if until else ''}, {len(stored)} of them with "
+            f"features; training needs {policy.min_healthy_days} with features (policy.training.min_healthy_days). "
             "Process the days that lack them, wait for more days, or deliver earlier ones.",
             allow_retries=False,
         )
     return stored[-policy.max_days :]
+
+
+def _finished(days: list[date], *, connection: Connection, site: Site) -> list[date]:
+    last = last_reading_at(connection, site=site.site)
+    if last is None:
+        return days
+    short_of = pd.Timestamp(days[-1], tz="UTC") + pd.Timedelta(days=1) - pd.Timestamp(last)
+    slack = max(pd.Timedelta(minutes=site.window_minutes), pd.Timedelta(seconds=max(s.interval_s for s in site.sensors)))
+    return days if short_of <= slack else days[:-1]
 
 
 def material_of(connection: Connection, *, lake: LakeResource, site: Site, split: Split) -> Material:
@@ -118,21 +145,30 @@ def material_of(connection: Connection, *, lake: LakeResource, site: Site, split
     within = (assessed["onset_at"] < end) & (assessed["last_window_at"] >= start)
     assessed = assessed[within & assessed["machine_id"].isin([m.machine_id for m in site.machines])]
     maintenance = maintenance_between(connection, site=site.site, start=start, end=end)
-    spans = [
-        assessed[is_suspect(assessed)].rename(columns={"onset_at": "start", "last_window_at": "end"}),
-        maintenance.rename(columns={"started_at": "start", "ended_at": "end"}),
-    ]
-    unusable = {}
+    spans = {
+        "incidents": incident_spans(assessed, repaired_at=repaired_at(connection, site=site.site)),
+        "maintenance": maintenance_spans(maintenance),
+    }
+    distrust = distrusted(_grades(lake, site=site, days=days), site=site)
+    window = pd.Timedelta(minutes=site.window_minutes)
+    healthy = healthy_rows(features, spans=pd.concat(spans.values()), distrust=distrust, window=window)
+    remarks = remarks_on(features, healthy=_before(healthy, split.comparison_from), spans=spans, distrust=distrust, site=site)
+    real = assessed[is_real(assessed)]
+    return Material(split, features=features, healthy=healthy, real=real, maintenance=maintenance, remarks=remarks)
+
+
+def _before(rows: pd.DataFrame, day: date | None) -> pd.DataFrame:
+    return rows if day is None else rows[rows["window_start"] < pd.Timestamp(day, tz="UTC")]
+
+
+def _grades(lake: LakeResource, *, site: Site, days: Sequence[date]) -> pd.DataFrame:
+    """[day, sensor_id, grade] of the days that were graded."""
+    graded = []
     for day in days:
-        quality = lake.read("sensor_quality", site=site.site, day=day, columns=["sensor_id", "grade"])
-        unusable[day] = set(quality.loc[quality["grade"] == "F", "sensor_id"]) if quality is not None else set()
-    healthy = healthy_rows(
-        features,
-        spans=pd.concat([span[["machine_id", "start", "end"]] for span in spans]),
-        unusable=unusable,
-        window=pd.Timedelta(minutes=site.window_minutes),
-    )
-    return Material(split, features=features, healthy=healthy, real=assessed[is_real(assessed)], maintenance=maintenance)
+        stored = lake.read("sensor_quality", site=site.site, day=day, columns=["sensor_id", "grade"])
+        if stored is not None:
+            graded.append(stored.assign(day=day))
+    return pd.concat(graded, ignore_index=True) if graded else pd.DataFrame(columns=["sensor_id", "grade", "day"])
 
 
 def compare(
@@ -234,7 +270,7 @@ def training_of(detector: "SiteDetector", material: Material, comparison: Compar
         params=params,
         metrics={
             "machines_trained": float(len(detector.models)),
-            "machines_untrained": float(len(detector.untrained)),
+            "machines_untrained": float(len(material.remarks.without_model(detector.untrained))),
             "windows": float(len(learned)),
             **comparison.metrics,
         },
@@ -242,6 +278,8 @@ def training_of(detector: "SiteDetector", material: Material, comparison: Compar
             "data_sha256": data_hash(learned),
             "code_version": distribution_version("smart-maintenance"),
             "dagster_run_id": run_id,
+            **{f"no_model.{m}": why[:MAX_TAG] for m, why in material.remarks.without_model(detector.untrained).items()},
+            **{f"left_out.{s}": why[:MAX_TAG] for s, why in material.remarks.sensors.items()},
         },
         input_example=sample,
         output_example=detector.score(sample, site=site, model_version=1).drop(columns="model_version"),

@@ -15,6 +15,7 @@ from cli.errors import CommandError
 from expectations.claims import shown
 from expectations.verdicts import verdict_of
 from ml.plant import FAILURE_MODE_NAMES, Site
+from resources.ledger.findings import labels_of
 from resources.ledger.rows import jsonable
 from resources.ledger.verdicts import assessments_of, incident_ids, latest_verdicts, orders_of, revalidations_of
 
@@ -59,7 +60,7 @@ def explanation(connection: Connection, incident_id: str, *, day: date | None, s
     policy = site.policy.verdict if site else None
     as_stored = ("incident_id", "site", "machine_id", "onset_at", "day", "last_window_at", "ended_at", "duration_s", "n_windows",
                  "peak_score", "mean_score", "failure_mode", "label", "moved_sensors", "top_sensor_id", "evidence", "rules", "reasons",
-                 "confidence_before", "confidence", "verdict", "model_version")  # fmt: skip
+                 "confidence_before", "confidence_by_rules", "confidence", "verdict", "model_version")  # fmt: skip
     per_day = ("day", "verdict", "confidence", "peak_score", "n_windows", "failed", "reasons")
     judged_anew = revalidations_of(connection, site=chosen["site"], day=chosen["day"])
     told: Told = jsonable(
@@ -68,6 +69,7 @@ def explanation(connection: Connection, incident_id: str, *, day: date | None, s
             "machine": machine.name if machine else None,
             "bands": {"credible": policy.credible_from, "investigate": policy.investigate_from} if policy else None,
             "verdict_by_todays_bands": verdict_of(chosen["confidence"], policy=policy) if policy else None,
+            "labels": labels_of(connection, incident_id),
             "orders": orders_of(connection, [incident_id]).drop(columns="incident_id").to_dict("records"),
             "days": [{name: row[name] for name in per_day} for row in days],
             "revalidations": [_of_incident(r, chosen) for r in judged_anew],
@@ -122,10 +124,18 @@ def _facts(told: Told) -> Table:
     lasted = f"{told['duration_s'] / 3600:.1f} h" if told["duration_s"] < 2 * 86400 else f"{told['duration_s'] / 86400:.1f} days"
     table.add_row("  peak", f"{told['peak_score']:.2f}, mean {told['mean_score']:.2f} over {told['n_windows']} windows, {lasted}")
     table.add_row("  failure mode", f"{mode}, {FAILURE_MODE_NAMES.get(mode, 'unknown')}")
-    table.add_row("  label", str(told["label"]).replace("_", " ") if told["label"] else "nobody said yet")
+    for label in reversed(told["labels"]):
+        table.add_row("  label" if label is told["labels"][-1] else "  before", Text(_label(label)))
+    if not told["labels"]:
+        table.add_row("  label", "nobody said yet")
     orders = [f"{o['order_id']}, {str(o['state']).replace('_', ' ')}" for o in told["orders"]]
     table.add_row("  work order", "\n".join(orders) or "none")
     return table
+
+
+def _label(label: Mapping[str, Any]) -> str:
+    where = f" on {label['order_id']}" if label["order_id"] else ""
+    return f"{_words(label['label'])}, {label['who']}{where}, {_time(label['at'])}: {label['why']}"
 
 
 def _moved(told: Told) -> Table:
@@ -161,7 +171,7 @@ def _rules(told: Told) -> RenderableType:
 
 def _sum(told: Told) -> Text:
     """How the verdict came of the confidence, and the confidence of the rules."""
-    before, after, bands = told["confidence_before"], told["confidence"], told["bands"]
+    before, after, bands = told["confidence_before"], told["confidence_by_rules"], told["bands"]
     costs = [rule["adjustment"] for rule in told["rules"] if rule["adjustment"]]
     steps = "".join(f" - {-cost:.2f}" for cost in costs)
     if not told["rules"]:
@@ -171,6 +181,8 @@ def _sum(told: Told) -> Text:
     else:
         total = f" = {before + sum(costs):.2f}, at least 0" if before + sum(costs) < 0 else ""
         came = f"confidence {before:.2f}{steps}{total} = {after:.2f}"
+    if told["confidence"] != after:
+        came += f", by what people found of earlier incidents {told['confidence']:.2f}"
     asked = f"credible from {bands['credible']:.2f}, investigate from {bands['investigate']:.2f}" if bands else "the site has no plant file"
     return Text.assemble(f"  {came}: ", (_words(told["verdict"]), STYLES[told["verdict"]]), (f"\n  ({asked})", "dim"))
 

@@ -161,6 +161,10 @@ def decide(
     reason: Annotated[str, typer.Option(help="Why.")],
     until: Annotated[Optional[str], typer.Option(help="Only for defer: an ISO 8601 time with offset.")] = None,
     request_id: Annotated[str, typer.Option(help="A repeated request with the same id changes nothing.")] = "",
+    *,
+    is_false_alarm: Annotated[
+        bool, typer.Option("--false-alarm", help="Only for reject: there is no fault. Labels the order's incidents.")
+    ] = False,
     home: HomeOption = None,
     plant: PlantOption = None,
 ) -> None:
@@ -169,7 +173,18 @@ def decide(
 
     with prepared(home=home, plant=plant) as environment:
         hush()
-        console.print(submit(environment, order_id, decision, operator=operator, reason=reason, until=until, request_id=request_id))
+        console.print(
+            submit(
+                environment,
+                order_id,
+                decision,
+                operator=operator,
+                reason=reason,
+                until=until,
+                request_id=request_id,
+                is_false_alarm=is_false_alarm,
+            )
+        )
 
 
 @app.command()
@@ -239,6 +254,22 @@ def explain(
         typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
     else:
         console.print(page(told), highlight=False)
+
+
+@app.command("label")
+def label_incident(
+    incident: Annotated[str, typer.Argument(help="Its name, or how only its name begins, such as a machine.")],
+    label: Annotated[str, typer.Argument(help="confirmed or false_alarm.")],
+    operator: Annotated[str, typer.Option(help="Who says so.")],
+    why: Annotated[str, typer.Option(help="How it is known.")],
+    home: HomeOption = None,
+    plant: PlantOption = None,
+) -> None:
+    """Say what an incident was. Kept with who, when and why; the latest label holds: for training, confidence and measured precision."""
+    from cli.labelling import put_label
+
+    with prepared(home=home, plant=plant) as environment:
+        console.print(put_label(environment, incident, label, operator=operator, why=why), highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()

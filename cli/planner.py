@@ -45,7 +45,15 @@ def list_orders_table(environment: Environment, *, site: str | None, states: Col
 
 
 def submit(
-    environment: Environment, order_id: str, decision: str, *, operator: str, reason: str, until: str | None, request_id: str
+    environment: Environment,
+    order_id: str,
+    decision: str,
+    *,
+    operator: str,
+    reason: str,
+    until: str | None,
+    request_id: str,
+    is_false_alarm: bool,
 ) -> str:
     """Write the decision, plan the site anew; returns what became of the order. Raises CommandError."""
     from assets.partitions import SiteDay
@@ -63,6 +71,7 @@ def submit(
             decided_at=decided_at,
             defer_until=parse_time(until) if until else None,
             request_id=request_id,
+            is_false_alarm=is_false_alarm,
         )
         with ledger.begin() as connection:
             is_new = carry_out(connection, made)

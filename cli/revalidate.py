@@ -27,7 +27,9 @@ from expectations.rejudging import Change, Rejudged, rejudge
 from expectations.validation import ValidationOutcome
 from jobs.pipeline import SITE_DAY_ASSETS
 from jobs.requests import UNDER_WAY
+from ml.feedback import fit_calibration
 from ml.plant import Site
+from resources.ledger.findings import labelled_incidents
 from resources.ledger.intake import days_with_readings, pending_site_days
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.reopening import reopen_site_days
@@ -162,7 +164,9 @@ def apply(ledger: LedgerResource, span: Span, *, operator: str, why: str) -> Rev
 def _examine(connection: Connection, span: Span) -> Revalidation:
     site = span.site.site
     stored = verdicts_between(connection, site=site, start=span.start, end=span.end)
-    rejudged = rejudge(stored, policy=span.site.policy.verdict)
+    days = sorted({row["day"] for row in stored})
+    calibrations = {day: fit_calibration(labelled_incidents(connection, site=site, before=day)).apply for day in days}
+    rejudged = rejudge(stored, policy=span.site.policy.verdict, calibrations=calibrations)
     resting = resting_on(rejudged.changes, stored=days_with_readings(connection, site=site))
     pending = {p.day for p in pending_site_days(connection, site=site)}
     return Revalidation(

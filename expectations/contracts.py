@@ -167,11 +167,13 @@ DRIFT_REFERENCE = Contract(
     "drift_reference",
     (
         SENSOR_ID,
-        number("probability", "of a healthy window's mean at or below the value", low=0, high=1),
-        number("value", "that quantile of the windows' means", "the sensor's unit"),
-        number("n_effective", "how many independent windows the training windows are worth", low=0),
+        Column("quantity", pa.string(), "level: the windows' means; spread: their standard deviations", one_of=("level", "spread")),
+        number("probability", "of a healthy window's level or spread at or below the value", low=0, high=1),
+        number("value", "that quantile", "the sensor's unit"),
+        number("n_per_day", "how many independent windows a day is worth", low=0),
+        Column("n_days", pa.int32(), "days that the windows are from", low=1),
     ),
-    key=("sensor_id", "probability"),
+    key=("sensor_id", "quantity", "probability"),
 )
 
 CONTRACTS: dict[str, Contract] = {

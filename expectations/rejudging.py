@@ -14,7 +14,7 @@ import pandas as pd
 
 from expectations.claims import CLAIMS
 from expectations.validation import ValidationOutcome
-from expectations.verdicts import IDENTITY, judge_stored
+from expectations.verdicts import IDENTITY, Calibrate, calibrated, judge_stored
 from ml.plant import VerdictPolicy
 
 
@@ -23,6 +23,7 @@ class Verdict:
     """A verdict as it is stored. `rules` is empty in one that was given before rules were kept."""
 
     confidence_before: float
+    confidence_by_rules: float
     confidence: float
     verdict: str
     failed: list[str]
@@ -69,8 +70,12 @@ class Change:
         if self.before.confidence_before != self.after.confidence_before:
             said.append(f"confidence begins at {self.after.confidence_before:g}, not {self.before.confidence_before:g}")
         if not said and self.is_felt:
-            is_band = self.before.confidence == self.after.confidence
-            said.append("the bands of the verdicts moved" if is_band else "the rules it fails take another amount off")
+            if self.before.confidence == self.after.confidence:
+                said.append("the bands of the verdicts moved")
+            elif self.before.confidence_by_rules == self.after.confidence_by_rules:
+                said.append("what people found of earlier incidents calibrates it otherwise")
+            else:
+                said.append("the rules it fails take another amount off")
         return said
 
     def record(self) -> dict[str, Any]:
@@ -102,8 +107,13 @@ class Rejudged:
         return tuple(c for c in self.changes if c.is_felt)
 
 
-def rejudge(stored: Sequence[Mapping[str, Any]], *, policy: VerdictPolicy) -> Rejudged:
-    """`stored` has incident_id, failure_mode, day, evidence (a mapping) and the fields of Verdict, as the ledger gives them."""
+def rejudge(
+    stored: Sequence[Mapping[str, Any]], *, policy: VerdictPolicy, calibrations: Mapping[date, Calibrate] | None = None
+) -> Rejudged:
+    """`stored` has incident_id, failure_mode, day, evidence (a mapping) and the fields of Verdict, as the ledger gives them.
+
+    `calibrations` of the days' confidence; a day without one is not calibrated.
+    """
     columns = {c.column for c in CLAIMS}
     judgeable = [row for row in stored if not columns.isdisjoint(row["evidence"])]
     by_day: dict[date, list[Mapping[str, Any]]] = defaultdict(list)
@@ -113,9 +123,12 @@ def rejudge(stored: Sequence[Mapping[str, Any]], *, policy: VerdictPolicy) -> Re
         day: pd.DataFrame([{**row["evidence"], **{name: row[name] for name in IDENTITY}} for row in rows]) for day, rows in by_day.items()
     }
     judged = judge_stored(evidence, policy=policy)
+    given_on = {day: judgement.verdicts for day, judgement in judged.items()}
+    for day in given_on.keys() & (calibrations or {}).keys():
+        given_on[day] = calibrated(given_on[day], calibrate=(calibrations or {})[day], policy=policy)
     changes, not_gathered = [], dict.fromkeys((c.name for c in CLAIMS), 0)
     for day, rows in by_day.items():
-        for row, given in zip(rows, judged[day].verdicts.to_dict("records"), strict=True):
+        for row, given in zip(rows, given_on[day].to_dict("records"), strict=True):
             before, after = Verdict.of(row), Verdict.of({str(name): value for name, value in given.items()})
             if before != after:
                 changes.append(Change(row["incident_id"], day, before, after))

@@ -1,11 +1,12 @@
 """The validation agent: evidence about candidate incidents goes in, verdicts with reasons come out.
 
 Rows are incidents, columns are evidence, rules are Great Expectations rules named as in `VerdictPolicy.adjustments`. What a
-row fails takes its amount off the confidence; the confidence decides the verdict. The rules stand in `expectations.claims`.
+row fails takes its amount off the confidence; the confidence, calibrated by what people found, decides the verdict. The rules
+stand in `expectations.claims`.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -18,11 +19,12 @@ from expectations.validation import Finding, Suite, ValidationOutcome, evaluate,
 from ml.plant import VerdictPolicy
 
 IDENTITY = ("incident_id", "failure_mode")
-VERDICT_COLUMNS = ("incident_id", "confidence_before", "confidence", "verdict", "failed", "reasons", "rules")
+VERDICT_COLUMNS = ("incident_id", "confidence_before", "confidence_by_rules", "confidence", "verdict", "failed", "reasons", "rules")
 NOT_GATHERED = "not judged: the day was processed before this evidence was gathered"
 _DECIMALS = 6  # 0.9 - 0.2 - 0.3 must not miss a band by 1e-17
 
 Key = TypeVar("Key", bound=Hashable)
+Calibrate = Callable[[float], float]  # the confidence that the rules gave -> what people's findings make of it
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,15 @@ def judge_stored(evidence: Mapping[Key, pd.DataFrame], *, policy: VerdictPolicy)
     for without, keys in alike.items():
         judged |= _judge_alike({key: evidence[key].reset_index(drop=True) for key in keys}, policy=policy, without=without)
     return {key: judged[key] for key in evidence}
+
+
+def calibrated(verdicts: pd.DataFrame, *, calibrate: Calibrate, policy: VerdictPolicy) -> pd.DataFrame:
+    """The verdicts with the confidence that the rules gave corrected by what people found, and the verdict that follows from it."""
+    confidences = [calibrate(c) for c in verdicts["confidence_by_rules"]]
+    return verdicts.assign(
+        confidence=np.array(confidences, dtype=np.float64),
+        verdict=pd.Series([verdict_of(c, policy=policy) for c in confidences], index=verdicts.index, dtype="str"),
+    )
 
 
 def verdict_of(confidence: float, *, policy: VerdictPolicy) -> str:
@@ -161,6 +172,7 @@ def _verdicts(rows: list[tuple[str, list[dict[str, Any]]]], *, policy: VerdictPo
         {
             "incident_id": pd.Series([incident_id for incident_id, _ in rows], dtype="str"),
             "confidence_before": np.full(len(rows), policy.base_confidence, dtype=np.float64),
+            "confidence_by_rules": np.array(confidences, dtype=np.float64),
             "confidence": np.array(confidences, dtype=np.float64),
             "verdict": pd.Series([verdict_of(c, policy=policy) for c in confidences], dtype="str"),
             "failed": pd.Series([[rule["name"] for rule in of_row] for of_row in failed], dtype="object"),

@@ -22,6 +22,7 @@ class DecisionConfig(dg.Config):
     decision: str = Field(description="approve, reject, defer or cancel.")
     operator: str = Field(description="Who decides; it goes into the audit log.")
     reason: str = Field(description="Why; it goes into the audit log.")
+    is_false_alarm: bool = Field(default=False, description="Only for reject: there is no fault. Labels the order's incidents.")
     defer_until: str | None = Field(default=None, description="ISO 8601 time with offset; only for defer.")
     request_id: str = Field(
         default="", description="A repeated request with the same id changes nothing. Empty: each launch is its own request."
@@ -40,6 +41,7 @@ def write_decision(context: dg.OpExecutionContext, config: DecisionConfig, ledge
             decided_at=datetime.now(UTC),
             defer_until=parse_time(config.defer_until) if config.defer_until else None,
             request_id=config.request_id or context.run_id,
+            is_false_alarm=config.is_false_alarm,
         )
         with ledger.begin() as connection:
             is_new = decide(connection, decision)

@@ -4,6 +4,7 @@ These are the words everything else is computed with. Reading them from YAML fil
 field is wrong, is the work of `resources.plant`.
 """
 
+import math
 from datetime import date, time
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -273,6 +274,32 @@ class TrainingPolicy(_Value):
         default=0.3, gt=0, lt=0.9, description="of the days, latest first: calibration, and comparison with a champion"
     )
     seed: int = 7
+    worst_grade_allowed: Literal["A", "B", "C"] = Field(
+        default="C", description="a machine's day is out where one of its sensors has a worse grade"
+    )
+    min_machine_days: int | None = Field(
+        default=None, ge=2, description="healthy days of a machine, for a model of its own; left out: half of min_healthy_days"
+    )
+
+    @property
+    def days_per_machine(self) -> int:
+        return self.min_machine_days or max(2, math.ceil(self.min_healthy_days / 2))
+
+
+class DriftPolicy(_Value):
+    """When a sensor has drifted on a day, and from when on that asks for a new training."""
+
+    false_discovery_rate: float = Field(default=0.05, gt=0, lt=1, description="of a site-day's tests (Benjamini-Hochberg)")
+    min_psi: float = Field(default=0.25, ge=0, description="population stability index below which a shift is too small to matter")
+    sustained_days: int = Field(default=3, ge=1, description="days drifted, of the last within_days, that ask for retraining")
+    within_days: int = Field(default=5, ge=1)
+    cooldown_days: float = Field(default=7, ge=0, description="no request sooner after a training, or after another request")
+
+    @model_validator(mode="after")
+    def _attainable(self) -> Self:
+        if self.sustained_days > self.within_days:
+            raise ValueError(f"sustained_days ({self.sustained_days}) must not exceed within_days ({self.within_days})")
+        return self
 
 
 class Policy(_Value):
@@ -282,6 +309,7 @@ class Policy(_Value):
     prognosis: PrognosisPolicy = PrognosisPolicy()
     planning: PlanningPolicy = PlanningPolicy()
     training: TrainingPolicy = TrainingPolicy()
+    drift: DriftPolicy = DriftPolicy()
 
 
 # Failure modes by their ISO 14224 codes (annex B): the work each calls for where the plant file says nothing else.

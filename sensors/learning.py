@@ -1,15 +1,20 @@
-"""The learning sensors: a first detector as soon as there are enough days, and a new champion put to work at once."""
+"""The learning sensors: a first detector when there are enough days, a new one after lasting drift, a new champion put to work."""
 
-from datetime import timedelta
+import json
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
 from assets.partitions import LOOK_BACK_DAYS, SITE_TAG, SiteDay
 from jobs.requests import run_requests
+from ml.drift import is_cooling_down
+from resources.ledger.drift import last_training, sustained_drift
 from resources.ledger.intake import days_with_readings, processed_days
 from resources.ledger.learning import latest_champion
 from resources.ledger.ledger import LedgerResource
 from resources.plant import PlantResource
+
+MAX_TAG = 500
 
 
 @dg.sensor(
@@ -31,6 +36,37 @@ def first_detector_sensor(
             run_key = f"{site.site}:first:{len(days)}:{days[-1]}"
             requests.append(dg.RunRequest(run_key=run_key, partition_key=site.site, tags={SITE_TAG: site.site}))
     return requests or dg.SkipReason("Every site with enough days of readings has a detector.")
+
+
+@dg.sensor(
+    job_name="train_detectors",
+    minimum_interval_seconds=300,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Asks for a training where sensors have drifted on several of the latest days (policy.drift), at most once per cool-down.",
+)
+def drift_sensor(context: dg.SensorEvaluationContext, ledger: LedgerResource, plant: PlantResource) -> dg.SensorResult:
+    """The cursor holds when each site's training was last asked for; days are those of the clock, as trainings are work of today."""
+    now = datetime.now(UTC)
+    asked: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
+    requests, waiting = [], []
+    for site in plant.sites():
+        with ledger.begin() as connection:
+            found = sustained_drift(connection, site=site)
+            is_of_champion = found is not None and found.version == latest_champion(connection, site=site.site)
+            trained_at = last_training(connection, site=site.site)
+        if found is None or not is_of_champion:
+            continue
+        asked_at = datetime.fromisoformat(asked[site.site]) if site.site in asked else None
+        last = max((at for at in (trained_at, asked_at) if at is not None), default=None)
+        if is_cooling_down(last, now=now, policy=site.policy.drift):
+            waiting.append(f"{site.site}: {found.words}, but the latest training or request is from {last:%Y-%m-%d}")
+            continue
+        asked[site.site] = now.isoformat()
+        run_key = f"{site.site}:drift:{found.version}:{now:%Y-%m-%dT%H:%M:%S}"
+        tags = {SITE_TAG: site.site, "smart_maintenance/why": f"sustained drift: {found.words}"[:MAX_TAG]}
+        requests.append(dg.RunRequest(run_key=run_key, partition_key=site.site, tags=tags))
+    said = "; ".join(waiting) or "No site has sustained drift against its champion."
+    return dg.SensorResult(run_requests=requests, skip_reason=None if requests else said, cursor=json.dumps(asked, sort_keys=True))
 
 
 @dg.asset_sensor(

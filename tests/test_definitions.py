@@ -104,6 +104,7 @@ def test_sensors_and_schedules_run_without_a_click() -> None:
         "new_drops_sensor",
         "decisions_sensor",
         "first_detector_sensor",
+        "drift_sensor",
         "new_champion_sensor",
     }
     wanted = {"reconcile", "nightly_history_check", "close_of_day_hamburg", "weekly_training_houston"}

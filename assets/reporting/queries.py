@@ -243,10 +243,16 @@ def validations_in(connection: Connection, *, site: str | None, start: date, end
 
 
 def drift_in(connection: Connection, *, site: str | None, start: date, end: date) -> pd.DataFrame:
-    """[site, sensor_id, machine_id, days, days_drifted, worst_psi, worst_ks] over the range, the most drifted first."""
+    """[site, sensor_id, machine_id, days, days_drifted, drifted_in, worst_psi, worst_ks] over the range, the most drifted first.
+
+    The worst are the larger of level and spread.
+    """
     d = drift_findings
-    drifted, worst = func.count().filter(d.c.is_drifted).label("days_drifted"), func.max(d.c.psi).label("worst_psi")
-    query = select(d.c.site, d.c.sensor_id, d.c.machine_id, func.count().label("days"), drifted, worst, func.max(d.c.ks).label("worst_ks"))
+    drifted = func.count().filter(d.c.is_drifted).label("days_drifted")
+    worst = func.max(func.greatest(d.c.psi, d.c.spread_psi)).label("worst_psi")
+    said = func.string_agg(d.c.drifted_in.distinct(), ", ").label("drifted_in")
+    worst_ks = func.max(func.greatest(d.c.ks, d.c.spread_ks)).label("worst_ks")
+    query = select(d.c.site, d.c.sensor_id, d.c.machine_id, func.count().label("days"), drifted, said, worst, worst_ks)
     query = query.where(d.c.day.between(start, end)).group_by(d.c.site, d.c.sensor_id, d.c.machine_id)
     return read_frame(connection, _of_site(query, d.c.site, site).order_by(drifted.desc(), worst.desc(), d.c.sensor_id))
 

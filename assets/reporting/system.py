@@ -6,6 +6,10 @@ from assets.reporting import charts as draw
 from assets.reporting import queries
 from assets.reporting.report import NOTHING, Figure, Section, charts, table, tables
 from assets.reporting.scope import GRADE_ORDER, Scope
+from ml.plant import Site
+from resources.ledger.drift import SustainedDrift, sustained_drift
+
+NOT_SUSTAINED = "No sensor's drift is sustained: nothing asks for retraining."
 
 
 def sections(scope: Scope) -> tuple[Section, ...]:
@@ -126,8 +130,19 @@ def _drift(scope: Scope) -> Section:
         return Section("Drift", NOTHING)
     drifted = found[found["days_drifted"] > 0].round({"worst_psi": 3, "worst_ks": 3})
     figures = (Figure("Sensors drifted", len(drifted), f"of {len(found)}", "on at least one day, against the training data"),)
+    lasting = [(site, sustained_drift(scope.connection, site=site, until=scope.end)) for site in scope.sites]
+    text = " ".join(_said_of_drift(site, drift) for site, drift in lasting if drift is not None) or NOT_SUSTAINED
     headings = {
-        "sensor_id": "sensor", "machine_id": "machine", "days_drifted": "days drifted", "days": "days compared",
+        "sensor_id": "sensor", "machine_id": "machine", "drifted_in": "in", "days_drifted": "days drifted", "days": "days compared",
         "worst_psi": "highest PSI", "worst_ks": "highest KS",
     }  # fmt: skip
-    return Section("Drift", figures=figures, tables=tables(table("Most days drifted first", drifted, scope.columns(headings))))
+    return Section("Drift", text, figures, tables(table("Most days drifted first", drifted, scope.columns(headings))))
+
+
+def _said_of_drift(site: Site, drift: SustainedDrift) -> str:
+    policy = site.policy.drift
+    days = f"on {policy.sustained_days} or more of the {policy.within_days} days to {drift.day}"
+    return (
+        f"{site.name}: sustained drift against version {drift.version}, {days}: {drift.words}. This asks for retraining, at most once in "
+        f"{policy.cooldown_days:g} days; days with an incident that nobody called a false alarm do not count and are not learned from."
+    )

@@ -1,6 +1,9 @@
 """What site-days found out: incidents and their verdicts, health, predictions, drift."""
 
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
 import pandas as pd
 from sqlalchemy import Connection, delete, func, insert, select, update
@@ -9,11 +12,14 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from resources.ledger.rows import read_frame, records
 from resources.ledger.tables import (
     incident_assessments,
+    incident_labels,
     incidents,
     maintenance_log,
     predictions,
     work_order_incidents,
 )
+
+LABELS = ("confirmed", "false_alarm")
 
 
 def replace_incidents(connection: Connection, found: pd.DataFrame, *, site: str, day: date) -> None:
@@ -97,10 +103,74 @@ def false_alarms(connection: Connection, *, site: str, until: date, days: int) -
     return {machine_id: int(n) for machine_id, n in connection.execute(query)}
 
 
-def label_incidents(connection: Connection, *, order_id: str, label: str) -> None:
-    """What people found out about an order holds for its incidents."""
+@dataclass(frozen=True)
+class Label:
+    """What somebody found out about incidents; of an incident's labels the one written last holds, the others are kept.
+
+    `source` is decision, completion or person; `at` when it was found.
+    """
+
+    label: str
+    source: str
+    who: str
+    why: str
+    at: datetime
+    order_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.label not in LABELS:
+            raise ValueError(f"the label is {self.label!r}; it must be {' or '.join(LABELS)}.")
+        if not self.who.strip() or not self.why.strip():
+            raise ValueError("operator and why must be given: a label without them cannot be audited.")
+
+
+def label_incidents(connection: Connection, incident_ids: Sequence[str], label: Label) -> None:
+    """Write the label into the history of each, and make it the one that holds."""
+    if not incident_ids:
+        return
+    connection.execute(insert(incident_labels), [{**asdict(label), "incident_id": incident_id} for incident_id in incident_ids])
+    connection.execute(update(incidents).where(incidents.c.incident_id.in_(incident_ids)).values(label=label.label))
+
+
+def incidents_of_order(connection: Connection, order_id: str) -> list[str]:
     linked = select(work_order_incidents.c.incident_id).where(work_order_incidents.c.order_id == order_id)
-    connection.execute(update(incidents).where(incidents.c.incident_id.in_(linked)).values(label=label))
+    return list(connection.scalars(linked.order_by(work_order_incidents.c.incident_id)))
+
+
+def labels_of(connection: Connection, incident_id: str) -> list[dict[str, Any]]:
+    """The incident's labels as they were given, the one that holds last."""
+    query = select(incident_labels).where(incident_labels.c.incident_id == incident_id).order_by(incident_labels.c.label_id)
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def labelled_incidents(connection: Connection, *, site: str | None, before: date) -> pd.DataFrame:
+    """[incident_id, site, verdict, confidence, confidence_by_rules, label] of labelled incidents, as the last day before `before` had them.
+
+    Those that it had not assessed yet, or that had their onset later, are left out.
+    """
+    a = incident_assessments
+    query = (
+        select(a.c.incident_id, a.c.site, a.c.verdict, a.c.confidence, a.c.confidence_by_rules, incidents.c.label)
+        .distinct(a.c.incident_id)
+        .join(incidents, incidents.c.incident_id == a.c.incident_id)
+        .where(incidents.c.label.is_not(None), a.c.day < before)
+        .order_by(a.c.incident_id, a.c.day.desc())
+    )
+    return read_frame(connection, query.where(a.c.site == site) if site else query)
+
+
+def repaired_at(connection: Connection, *, site: str) -> dict[str, datetime]:
+    """incident -> the end of the work that found its fault, for incidents whose label that finding is."""
+    held = (
+        select(incident_labels.c.incident_id, incident_labels.c.label, incident_labels.c.source, incident_labels.c.at)
+        .distinct(incident_labels.c.incident_id)
+        .join(incidents, incidents.c.incident_id == incident_labels.c.incident_id)
+        .where(incidents.c.site == site)
+        .order_by(incident_labels.c.incident_id, incident_labels.c.label_id.desc())
+        .subquery()
+    )
+    query = select(held.c.incident_id, held.c.at).where(held.c.label == "confirmed", held.c.source == "completion")
+    return {row.incident_id: row.at for row in connection.execute(query)}
 
 
 def maintenance_between(connection: Connection, *, site: str, start: datetime, end: datetime) -> pd.DataFrame:

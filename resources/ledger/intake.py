@@ -178,6 +178,11 @@ def days_with_readings(connection: Connection, *, site: str) -> list[date]:
     return list(connection.scalars(select(segments.c.day).where(segments.c.site == site).distinct().order_by(segments.c.day)))
 
 
+def last_reading_at(connection: Connection, *, site: str) -> datetime | None:
+    last: datetime | None = connection.scalar(select(func.max(segments.c.last_at)).where(segments.c.site == site))
+    return last
+
+
 def processed_days(connection: Connection, *, site: str) -> list[date]:
     """Days whose every segment has gone through the chain."""
     query = (

@@ -208,6 +208,22 @@ incident_assessments = Table(
     Index(None, "site", "day"),
 )
 
+incident_labels = Table(
+    "incident_labels",
+    metadata,
+    Column("label_id", BigInteger, Identity(), primary_key=True, comment="of an incident's labels the last one holds"),
+    Column("incident_id", Text, ForeignKey("incidents.incident_id"), nullable=False, index=True),
+    Column("label", Text, nullable=False),
+    Column("source", Text, nullable=False, comment="a decision on its work order, the work's completion, or a person's word"),
+    Column("who", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("at", TIME, nullable=False, comment="when it was found; for a completion, the end of the work"),
+    Column("recorded_at", TIME, nullable=False, server_default=text("clock_timestamp()")),
+    Column("order_id", Text, ForeignKey("work_orders.order_id"), comment="null for a person's word"),
+    CheckConstraint("label in ('confirmed', 'false_alarm')", name="label"),
+    CheckConstraint("source in ('decision', 'completion', 'person')", name="source"),
+)
+
 revalidations = Table(
     "revalidations",
     metadata,
@@ -260,6 +276,8 @@ decisions = Table(
     Column("reason", Text, nullable=False),
     Column("defer_until", TIME),
     Column("decided_at", TIME, nullable=False),
+    Column("is_false_alarm", Boolean, nullable=False, comment="rejected because there is no fault, not for another reason"),
+    CheckConstraint("not is_false_alarm or decision = 'reject'", name="false_alarms_are_rejected"),
     CheckConstraint("decision in ('approve', 'reject', 'defer', 'cancel')", name="decision"),
 )
 

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, insert, select, text, update
 from resources.ledger.rows import jsonable, read_frame
 from resources.ledger.tables import incident_assessments, incidents, revalidations, work_order_incidents, work_orders
 
-GIVEN = ("confidence_before", "confidence", "verdict", "failed", "reasons", "rules")
+GIVEN = ("confidence_before", "confidence_by_rules", "confidence", "verdict", "failed", "reasons", "rules")
 
 
 def lock_verdicts(connection: Connection, site: str) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from ml.plant import FAILURE_MODE_NAMES
 from ml.policy import check_move
-from resources.ledger.findings import label_incidents
+from resources.ledger.findings import Label, incidents_of_order, label_incidents
 from resources.ledger.rows import read_frame
 from resources.ledger.tables import (
     assignments,
@@ -40,7 +40,10 @@ class UnknownOrder(Exception):
 
 @dataclass(frozen=True)
 class Decision:
-    """What a person decided about an order; `request_id` makes a repeated request harmless."""
+    """What a person decided about an order; `request_id` makes a repeated request harmless.
+
+    `is_false_alarm`: rejected because there is no fault, which labels the order's incidents; other rejections say nothing of them.
+    """
 
     order_id: str
     decision: str
@@ -49,6 +52,7 @@ class Decision:
     decided_at: datetime
     defer_until: datetime | None = None
     request_id: str = ""
+    is_false_alarm: bool = False
 
     def __post_init__(self) -> None:
         if self.decision not in OUTCOME_OF:
@@ -57,6 +61,8 @@ class Decision:
             raise ValueError("operator and reason must be given: a decision without them cannot be audited.")
         if (self.decision == "defer") != (self.defer_until is not None):
             raise ValueError("defer_until belongs to the decision defer, and to no other.")
+        if self.is_false_alarm and self.decision != "reject":
+            raise ValueError("only a rejection can say that there was a false alarm.")
 
 
 @dataclass(frozen=True)
@@ -166,6 +172,7 @@ def decide(connection: Connection, decision: Decision) -> bool:
             reason=decision.reason,
             defer_until=decision.defer_until,
             decided_at=decision.decided_at,
+            is_false_alarm=decision.is_false_alarm,
         )
         .on_conflict_do_nothing()
         .returning(decisions.c.request_id)
@@ -177,8 +184,9 @@ def decide(connection: Connection, decision: Decision) -> bool:
     connection.execute(update(work_orders).where(work_orders.c.order_id == decision.order_id).values(deferred_until=decision.defer_until))
     if to_state != "approved":
         _take_off_the_newest_plan(connection, site=order["site"], order_id=decision.order_id)
-    if to_state == "rejected":
-        label_incidents(connection, order_id=decision.order_id, label="false_alarm")
+    if decision.is_false_alarm:
+        said = Label("false_alarm", "decision", decision.operator, decision.reason, decision.decided_at, decision.order_id)
+        label_incidents(connection, incidents_of_order(connection, decision.order_id), said)
     return True
 
 
@@ -219,7 +227,9 @@ def complete(connection: Connection, completion: Completion) -> bool:
         why=f"finding: {completion.finding}",
     )
     _take_off_the_newest_plan(connection, site=order["site"], order_id=completion.order_id)
-    label_incidents(connection, order_id=completion.order_id, label=completion.label)
+    found = f"finding: {completion.finding}"
+    said = Label(completion.label, "completion", completion.technician, found, completion.ended_at, completion.order_id)
+    label_incidents(connection, incidents_of_order(connection, completion.order_id), said)
     return True
 
 

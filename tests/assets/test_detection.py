@@ -1,25 +1,27 @@
 """Detection and what follows it, as assets: which days they say they read, and what a re-run leaves in the ledger."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from assets.detection import anomaly_scores, incidents
 from assets.partitions import SiteDay
 from assets.prognosis import failure_predictions
 from expectations.contracts import CONTRACTS, MEMBERS
 from resources.lake import LakeResource
-from resources.ledger.findings import incidents_on
+from resources.ledger.findings import Label, incidents_on, label_incidents
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.tables import incident_assessments, validations
+from resources.ledger.tables import incidents as incidents_table
 from resources.plant import PlantResource
 from resources.validation_pages import ValidationPagesResource
 from tests.conftest import CHECKOUT
+from tests.ledger_states import judged
 
 DAY = date(2026, 10, 20)
 
@@ -155,3 +157,35 @@ def test_what_is_not_stored_is_not_known_and_costs_the_confidence(detection: Det
     assert row["evidence"]["worst_grade"] is None
     assert (row["verdict"], row["confidence"]) == ("false_positive_suspected", 0.2)
     assert [rule["name"] for rule in row["rules"] if rule["holds"] is False] == row["failed"]
+
+
+def labelled_false_alarms(ledger: LedgerResource, n: int) -> None:
+    """Incidents of another machine, judged a week before with a confidence of 0.9, that people called false alarms."""
+    judged(ledger, "hamburg", DAY - timedelta(days=7))
+    a = incident_assessments
+    with ledger.begin() as connection:
+        known = dict(connection.execute(select(a)).mappings().one())
+        assert known["confidence_by_rules"] == 0.9
+        for i in range(n):
+            name, onset = f"x{i}", datetime(2026, 10, 5, 7, i, tzinfo=UTC)
+            connection.execute(insert(incidents_table).values(incident_id=name, site="hamburg", machine_id="P1", onset_at=onset))
+            connection.execute(insert(a).values({**known, "incident_id": name}))
+            label_incidents(connection, [name], Label("false_alarm", "person", "ada", "looked at it", onset))
+
+
+@pytest.mark.parametrize(("n_labels", "is_corrected"), [(19, False), (20, True)])
+def test_with_twenty_labels_what_people_found_corrects_the_confidence(detection: Detection, n_labels: int, is_corrected: bool) -> None:
+    labelled_false_alarms(detection.ledger, n_labels)
+    detection.stored(scores("HH-P101", day=DAY, anomalous=slice(60, 80), version=1), day=DAY)
+    result = detection.run(DAY)
+    with detection.ledger.begin() as connection:
+        row = incidents_on(connection, site="hamburg", day=DAY).set_index("machine_id").loc["HH-P101"]
+    [made] = result.asset_materializations_for_node("incidents")
+    by_rules = row["confidence_before"] + sum(rule["adjustment"] for rule in row["rules"])
+    assert row["confidence_by_rules"] == pytest.approx(by_rules)
+    if is_corrected:
+        assert row["confidence"] < by_rules - 0.3, "twenty false alarms at 0.9"
+        assert made.metadata["confidence"].value == "calibrated by 20 labelled incidents"
+    else:
+        assert row["confidence"] == row["confidence_by_rules"]
+        assert made.metadata["confidence"].value == "not calibrated: 19 of the 20 labelled incidents needed"

@@ -2,26 +2,32 @@
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
 import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from sqlalchemy import select
 
+from assets.learning import drift_report
+from assets.partitions import SiteDay
 from assets.training import compare, days_to_learn_from, material_of, note_champion, put_to_work, training_of
 from expectations.contracts import MACHINE_FEATURES
 from ml.detectors.fleet import SiteDetector
+from ml.drift import reference_sample
 from ml.healthy import Split, split_days
 from ml.plant import Site
 from resources.lake import LakeResource
 from resources.ledger.findings import replace_incidents
 from resources.ledger.learning import latest_champion, record_version, version_record
 from resources.ledger.ledger import LedgerResource
-from resources.ledger.tables import incidents, promotions
+from resources.ledger.tables import drift_findings, incidents, maintenance_log, promotions, segments
 from resources.models import ModelsResource, Registered
+from resources.plant import PlantResource
+from resources.validation_pages import ValidationPagesResource
 from tests.ledger_states import days_from, deliver
 
 FIRST = date(2026, 9, 1)
@@ -89,7 +95,8 @@ def note_incident(ledger: LedgerResource, *, verdict: str = "credible", label: s
         "incident_id": f"{machine_id}@{onset:%Y-%m-%dT%H:%M}Z", "machine_id": machine_id, "onset_at": onset, "last_window_at": last,
         "ended_at": None, "n_windows": 73, "duration_s": 43800.0, "peak_score": 1.0, "mean_score": 1.0, "n_members_agreeing": 4,
         "n_sensors_moved": 1, "top_sensor_id": f"{machine_id}-T", "direction": 1, "failure_mode": "OHE", "moved_sensors": {},
-        "evidence": {}, "confidence_before": 0.9, "confidence": 0.9, "verdict": verdict, "failed": [], "reasons": [], "rules": [],
+        "evidence": {}, "confidence_before": 0.9, "confidence_by_rules": 0.9, "confidence": 0.9,
+        "verdict": verdict, "failed": [], "reasons": [], "rules": [],
         "model_version": 1,
     }  # fmt: skip
     with ledger.begin() as connection:
@@ -127,12 +134,114 @@ def record(ledger: LedgerResource, *, version: int, until: date) -> None:
 def test_only_days_whose_features_are_stored_are_learned_from(ledger: LedgerResource, lake: LakeResource) -> None:
     deliver(ledger, "s", days_from(FIRST, 8))
     stored_features(lake, n_days=5)
-    with ledger.begin() as connection, pytest.raises(dg.Failure, match="8 days of readings, 5 of them with features; training needs 6"):
+    with (
+        ledger.begin() as connection,
+        pytest.raises(dg.Failure, match="7 finished days of readings, 5 of them with features; training needs 6"),
+    ):
         days_to_learn_from(connection, lake=lake, site=SITE, until=None)
     stored_features(lake, n_days=7)
     with ledger.begin() as connection:
         assert days_to_learn_from(connection, lake=lake, site=SITE, until=None) == days_from(FIRST, 7)
         assert days_to_learn_from(connection, lake=lake, site=SITE, until=date(2026, 9, 6)) == days_from(FIRST, 6)
+
+
+def test_the_newest_day_is_learned_from_only_when_it_is_over(ledger: LedgerResource, lake: LakeResource) -> None:
+    stored_features(lake, n_days=8)
+    deliver(ledger, "s", days_from(FIRST, 8))  # to two o'clock
+    midnight = datetime(2026, 9, 9, tzinfo=UTC)
+    for last, n in ((midnight - timedelta(minutes=11), 7), (midnight - timedelta(minutes=10), 8)):
+        with ledger.begin() as connection:
+            connection.execute(segments.update().where(segments.c.day == date(2026, 9, 8)).values(last_at=last))
+            assert days_to_learn_from(connection, lake=lake, site=SITE, until=None) == days_from(FIRST, n)
+
+
+def stored_grades(lake: LakeResource, grades: Mapping[str, str]) -> None:
+    """sensor -> a grade per day; the other sensors have A."""
+    for n, day in enumerate(days_from(FIRST, N_DAYS)):
+        rows = [{"sensor_id": s.sensor_id, "grade": grades.get(s.sensor_id, "A" * N_DAYS)[n]} for s in SITE.sensors]
+        path = lake.path("sensor_quality", site="s", day=day)
+        path.parent.mkdir(parents=True)
+        pd.DataFrame(rows).to_parquet(path)
+
+
+def test_a_bad_grade_takes_the_machine_day_out_and_a_dead_sensor_itself(ledger: LedgerResource, lake: LakeResource) -> None:
+    stored_features(lake)
+    stored_grades(lake, {"P1-T": "AFAAAAAAAAAA", "P2-F": "FFFFFFFAAAAA"})
+    with ledger.begin() as connection:
+        material = material_of(connection, lake=lake, site=SITE, split=the_split(has_champion=False))
+    healthy = material.healthy
+    days = healthy.groupby("sensor_id")["window_start"].agg(lambda at: at.dt.date.nunique()).to_dict()
+    assert days == {"P1-T": 11, "P1-F": 11, "P2-T": 12}
+    assert not (healthy["window_start"].dt.date == date(2026, 9, 2))[healthy["machine_id"] == "P1"].any()
+    assert material.remarks.sensors == {"P2-F": "graded worse than C on 7 of 12 days"}
+
+
+def leaking(lake: LakeResource, *machines: str) -> None:
+    """The flow of these machines becomes their temperature in another unit."""
+    for day in days_from(FIRST, N_DAYS):
+        table = lake.read("machine_features", site="s", day=day)
+        assert table is not None
+        for machine in machines:
+            is_copy = table["sensor_id"] == f"{machine}-F"
+            table.loc[is_copy, "mean"] = 1.8 * table.loc[table["sensor_id"] == f"{machine}-T", "mean"].to_numpy() + 32
+        lake.write("machine_features", table, site="s", day=day)
+
+
+def test_a_machine_with_a_leaking_column_gets_no_model_and_mlflow_is_told(
+    ledger: LedgerResource, lake: LakeResource, tmp_path: Path
+) -> None:
+    stored_features(lake)
+    leaking(lake, "P1")
+    with ledger.begin() as connection:
+        material = material_of(connection, lake=lake, site=SITE, split=the_split(has_champion=False))
+    detector = SiteDetector.fit(material.learned, site=material.trainable(SITE), held_out_from=material.held_out_from, seed=1)
+    assert detector.models.keys() == {"P2"}, "not even the one of its class"
+    comparison = compare(detector, material, champion=None, ledger=ledger, models=kept_models(tmp_path / "n", detector), site=SITE)
+    training = training_of(detector, material, comparison, site=SITE, run_id="r")
+    assert training.tags["no_model.P1"].startswith("a leaking column: P1-F is a linear function of P1-T (all but ")
+    assert training.metrics["machines_untrained"] == 1.0
+
+
+def test_a_site_of_which_no_machine_can_be_trained_is_refused_in_a_sentence(ledger: LedgerResource, lake: LakeResource) -> None:
+    stored_features(lake)
+    leaking(lake, "P1")
+    stored_grades(lake, {"P2-T": "FFFFFFAAAAAA", "P2-F": "AAAAAAFFFFAA"})
+    with ledger.begin() as connection:
+        material = material_of(connection, lake=lake, site=SITE, split=the_split(has_champion=False))
+    with pytest.raises(
+        dg.Failure, match=r"No machine of s can be trained \(P1: a leaking column: P1-F is .*; P2: 2 healthy days, 3 are needed"
+    ):
+        material.trainable(SITE)
+
+
+def test_a_machine_with_too_few_days_takes_the_model_of_its_class(ledger: LedgerResource, lake: LakeResource) -> None:
+    stored_features(lake)
+    note_work(ledger, "P1", FIRST, FIRST + timedelta(days=9))
+    with ledger.begin() as connection:
+        material = material_of(connection, lake=lake, site=SITE, split=the_split(has_champion=True))
+    assert material.remarks.few_days == {"P1": "2 healthy days, 3 are needed, and no other pump could stand in for it"}
+    detector = SiteDetector.fit(material.learned, site=material.trainable(SITE), held_out_from=material.held_out_from, seed=1)
+    assert {machine: model.source for machine, model in detector.models.items()} == {"P1": "class", "P2": "own"}
+    assert material.remarks.without_model(detector.untrained) == {}
+
+
+def note_work(ledger: LedgerResource, machine_id: str, first: date, last: date) -> None:
+    started, ended = (datetime.combine(day, time(12), UTC) for day in (first, last))
+    row = {"request_id": "w", "site": "s", "machine_id": machine_id, "started_at": started, "ended_at": ended}
+    with ledger.begin() as connection:
+        connection.execute(maintenance_log.insert().values(**row, technician="ben", finding="VIB", note=""))
+
+
+def test_the_same_days_and_seed_give_the_same_detector_byte_for_byte(ledger: LedgerResource, lake: LakeResource) -> None:
+    stored_features(lake)
+    note_incident(ledger)
+
+    def trained_once() -> bytes:
+        with ledger.begin() as connection:
+            material = material_of(connection, lake=lake, site=SITE, split=the_split(has_champion=True))
+        return SiteDetector.fit(material.learned, site=material.trainable(SITE), held_out_from=material.held_out_from, seed=1).to_bytes()
+
+    assert trained_once() == trained_once()
 
 
 @pytest.mark.parametrize(
@@ -153,7 +262,8 @@ def test_what_people_said_of_an_incident_decides_whether_it_is_healthy_data(
     with ledger.begin() as connection:
         material = material_of(connection, lake=lake, site=SITE, split=the_split(has_champion=True))
     assert len(material.features) == N_DAYS * 144 * 4
-    assert len(material.features) - len(material.healthy) == (2 * 73 if is_cut else 0)  # two sensors, 06:00 to 18:00
+    cut = 144 if label == "confirmed" else 73 if is_cut else 0  # the whole day, or 06:00 to 18:00
+    assert len(material.features) - len(material.healthy) == 2 * cut  # two sensors
     assert len(material.real) == int(is_to_find)
 
 
@@ -234,3 +344,41 @@ def test_a_champion_that_the_ledger_has_not_seen_promoted_is_noted_once(ledger: 
             note_champion(connection, site=SITE, champion=champion)
         assert len(noted()) == n
     assert [(row["from_version"], row["to_version"], row["who"]) for row in noted()] == [(None, 3, "mlflow"), (3, 2, "mlflow")]
+
+
+class ChampionOne(ModelsResource):
+    """The registry's word, without MLflow: version 1 is champion."""
+
+    def version_of(self, site: str, alias: str) -> int | None:
+        return 1
+
+
+def test_the_drift_report_says_what_has_drifted_and_whether_it_lasts(ledger: LedgerResource, lake: LakeResource, tmp_path: Path) -> None:
+    stored_features(lake)
+    days = days_from(FIRST, N_DAYS)
+    trained_on = lake.read_days("machine_features", site="s", start=days[4], end=days[8])  # the fault is on the fourth day
+    lake.write_reference(reference_sample(trained_on), site="s", version=1)
+    for day in days[9:]:
+        table = lake.read("machine_features", site="s", day=day)
+        assert table is not None
+        lake.write("machine_features", table.assign(mean=table["mean"] + 30 * (table["sensor_id"] == "P2-F")), site="s", day=day)
+    (tmp_path / "plant").mkdir()
+    (tmp_path / "plant" / "s.yaml").write_text(yaml.safe_dump(SITE.model_dump(mode="json", exclude_defaults=True)))
+    resources = {
+        "lake": lake,
+        "ledger": ledger,
+        "models": ChampionOne(tracking_uri="", artifacts="", cache=""),
+        "plant": PlantResource(folder=str(tmp_path / "plant")),
+        "validation_pages": ValidationPagesResource(root=str(tmp_path / "validation")),
+    }
+    said = []
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("site", ["s"])
+        for day in days[8:]:
+            result = dg.materialize([drift_report], partition_key=SiteDay(day, "s").key, resources=resources, instance=instance)
+            [made] = result.asset_materializations_for_node("drift_report")
+            said.append((made.metadata["sensors_drifted"].value, made.metadata["sustained_drift"].value))
+    assert said == [(0, "none"), (1, "none"), (1, "none"), (1, "P2-F (3 days)")]
+    with ledger.begin() as connection:
+        rows = connection.execute(select(drift_findings).where(drift_findings.c.is_drifted)).mappings().all()
+    assert {(row["sensor_id"], row["drifted_in"]) for row in rows} == {("P2-F", "level")}

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,16 @@ import pytest
 from rich.console import Console
 from sqlalchemy import delete, insert, update
 
+from cli import labelling
+from cli.environment import Environment
 from cli.errors import CommandError
 from cli.inspect import explanation, find_incident, page
+from cli.labelling import put_label
 from cli.main import main
 from cli.revalidate import Span, apply
 from ml.plant import Machine, Policy, Sensor, Site, VerdictPolicy
+from resources.home import Home
+from resources.ledger.findings import Label, label_incidents, labels_of
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.tables import incident_assessments, incidents, work_order_incidents
 from resources.postgres import URL_VARIABLE, database_url
@@ -212,3 +217,42 @@ def test_the_commands_on_a_terminal(
         with ledger.begin() as connection:
             for table in (incident_assessments, incidents):
                 connection.execute(delete(table).where(table.c.incident_id == ID))
+
+
+def test_labels_are_told_the_latest_first_with_who_and_why(history: LedgerResource) -> None:
+    assert "nobody said yet" in shown(told(history))
+    at = datetime(2026, 10, 9, 8, tzinfo=UTC)
+    with history.begin() as connection:
+        label_incidents(connection, [ID], Label("false_alarm", "person", "ada", "looked at it", at))
+        label_incidents(connection, [ID], Label("confirmed", "person", "bea", "heard it", at + timedelta(days=1)))
+    page_of = shown(told(history))
+    assert page_of.index("confirmed, bea, 2026-10-10 08:00 UTC: heard it") < page_of.index(
+        "false alarm, ada, 2026-10-09 08:00 UTC: looked at it"
+    )
+    assert [said["who"] for said in told(history)["labels"]] == ["ada", "bea"]
+
+
+def test_a_calibrated_confidence_says_what_the_rules_gave(history: LedgerResource) -> None:
+    with history.begin() as connection:
+        connection.execute(update(incident_assessments).where(incident_assessments.c.day == DAYS[1]).values(confidence=0.55))
+    assert "confidence 0.90, nothing taken off, by what people found of earlier incidents 0.55: credible" in shown(
+        told(history, day=DAYS[1])
+    )
+
+
+def test_label_writes_who_and_why_and_says_what_the_labels_amount_to(history: LedgerResource, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labelling, "ledger_of", lambda environment: history)
+    environment = Environment(Home(Path()), Path(), (site(),), "")
+    assert put_label(environment, "P1", "false_alarm", operator="ada", why="a loose cable") == (
+        f"{ID} is labelled false alarm.\nMeasured precision of s: insufficient evidence: 1 of the 20 labelled incidents needed."
+    )
+    again = put_label(environment, ID, "confirmed", operator="bea", why="it broke")
+    assert again.startswith(f"{ID} is labelled confirmed (before: false alarm, by ada).")
+    with history.begin() as connection:
+        assert [(x["label"], x["source"], x["who"], x["why"]) for x in labels_of(connection, ID)] == [
+            ("false_alarm", "person", "ada", "a loose cable"),
+            ("confirmed", "person", "bea", "it broke"),
+        ]
+    for label, operator, words in (("perhaps", "ada", "must be confirmed or false_alarm"), ("confirmed", " ", "cannot be audited")):
+        with pytest.raises(CommandError, match=words):
+            put_label(environment, ID, label, operator=operator, why="x")

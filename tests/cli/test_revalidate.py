@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from io import StringIO
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from assets.partitions import SITE_TAG
@@ -22,6 +22,7 @@ from cli.revalidate import Span, apply, demand_idle, judge_again, look, resting_
 from expectations.rejudging import Change, Verdict, rejudge
 from ml.plant import Machine, Policy, Sensor, Site, VerdictPolicy
 from resources.home import Home
+from resources.ledger.findings import Label, label_incidents
 from resources.ledger.intake import pending_site_days
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.tables import incident_assessments, incidents, revalidations, validations
@@ -218,9 +219,9 @@ def test_what_makes_a_verdict_change_is_named(history: LedgerResource) -> None:
         assert look(history, span(policy)).rejudged.felt[-1].rules() == [sentence]
 
 
-VERDICT = Verdict(0.9, 0.9, "credible", [], [], [])
-FELT = Verdict(0.9, 0.6, "investigate", ["x"], ["because"], [])
-SHOWN = Verdict(0.9, 0.9, "credible", ["x"], ["because"], [])
+VERDICT = Verdict(0.9, 0.9, 0.9, "credible", [], [], [])
+FELT = Verdict(0.9, 0.6, 0.6, "investigate", ["x"], ["because"], [])
+SHOWN = Verdict(0.9, 0.9, 0.9, "credible", ["x"], ["because"], [])
 
 
 @given(
@@ -272,3 +273,18 @@ def test_a_command_that_makes_no_sense_is_refused(tmp_path: Any, wrong: dict[str
     right = {"start": FIRST, "end": DAYS[-1], "site": None, "is_applied": False, "operator": "", "why": ""}
     with pytest.raises(CommandError, match=words):
         judge_again(environment, **{**right, **wrong}, console=Console(file=StringIO()))  # type: ignore[arg-type]
+
+
+def test_labels_that_came_since_change_a_verdict_and_are_named_as_the_reason(history: LedgerResource) -> None:
+    a = incident_assessments
+    with history.begin() as connection:
+        known = dict(connection.execute(select(a).where(a.c.day == DAYS[0])).mappings().one())
+        for n in range(20):
+            onset = datetime(2026, 10, 4, 7, n, tzinfo=UTC)
+            connection.execute(insert(incidents).values(incident_id=f"x{n}", site="s", machine_id="P2", onset_at=onset))
+            connection.execute(insert(a).values({**known, "incident_id": f"x{n}", "day": FIRST - timedelta(days=1)}))
+            label_incidents(connection, [f"x{n}"], Label("false_alarm", "person", "ada", "looked at it", onset))
+    felt = look(history, span(VerdictPolicy())).rejudged.felt
+    assert [change.day for change in felt] == DAYS[:3]
+    assert {tuple(change.rules()) for change in felt} == {("what people found of earlier incidents calibrates it otherwise",)}
+    assert all(change.after.confidence < change.before.confidence for change in felt)

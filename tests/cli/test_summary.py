@@ -39,7 +39,8 @@ def incident(machine_id: str, onset: pd.Timestamp, last: pd.Timestamp) -> dict[s
         "incident_id": f"{machine_id}@{onset:%Y-%m-%dT%H:%M}Z", "machine_id": machine_id, "onset_at": onset, "last_window_at": last,
         "ended_at": None, "n_windows": 73, "duration_s": 43800.0, "peak_score": 1.0, "mean_score": 1.0, "n_members_agreeing": 4,
         "n_sensors_moved": 1, "top_sensor_id": "x", "direction": 1, "failure_mode": "VIB", "moved_sensors": {}, "evidence": {},
-        "confidence_before": 0.9, "confidence": 0.9, "verdict": "credible", "failed": [], "reasons": [], "rules": [], "model_version": 1,
+        "confidence_before": 0.9, "confidence_by_rules": 0.9, "confidence": 0.9,
+        "verdict": "credible", "failed": [], "reasons": [], "rules": [], "model_version": 1,
     }  # fmt: skip
 
 

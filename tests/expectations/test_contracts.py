@@ -94,7 +94,17 @@ def test_computed_tables_have_the_columns_of_their_contracts() -> None:
     assert_same(drift.COLUMNS, columns_of(ledger_contracts.DRIFT_FINDINGS, without=("model_version",)))
     assert_same(health.COLUMNS, columns_of(ledger_contracts.MACHINE_HEALTH))
     assert set(prognosis.PREDICTION_COLUMNS) == set(columns_of(ledger_contracts.PREDICTIONS, without=("as_of", "incident_ids")))
-    verdict = ("evidence", "confidence_before", "confidence", "verdict", "failed", "reasons", "rules", "model_version")
+    verdict = (
+        "evidence",
+        "confidence_before",
+        "confidence_by_rules",
+        "confidence",
+        "verdict",
+        "failed",
+        "reasons",
+        "rules",
+        "model_version",
+    )
     known = columns_of(ledger_contracts.INCIDENTS, without=("label",)) | columns_of(ledger_contracts.INCIDENT_ASSESSMENTS, without=verdict)
     assert_same(incidents.COLUMNS, known)
 

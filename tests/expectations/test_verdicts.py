@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from expectations import verdicts
 from expectations.validation import validate_table
-from expectations.verdicts import NOT_GATHERED, VERDICT_COLUMNS, incidents_suite, judge_stored
+from expectations.verdicts import NOT_GATHERED, VERDICT_COLUMNS, calibrated, incidents_suite, judge_stored
 from ml.plant import VerdictPolicy
 
 POLICY = VerdictPolicy()
@@ -243,3 +243,13 @@ def test_evidence_older_than_a_rule_is_judged_without_it() -> None:
     assert judged["old"].outcome.success, "what was never gathered is not missing"
     assert judged["new"].verdicts["failed"].tolist() == [["readings_are_complete"]], "what was looked for and not found is"
     assert not judged["new"].outcome.success
+
+
+def test_what_people_found_corrects_the_confidence_and_the_verdict_follows() -> None:
+    by_rules = judge_incidents(evidence({}, {"worst_grade": "F"}), policy=POLICY)
+    assert by_rules["confidence"].tolist() == by_rules["confidence_by_rules"].tolist() == [0.9, 0.55]
+    found = calibrated(by_rules, calibrate=lambda confidence: confidence / 2, policy=POLICY)
+    assert found["confidence"].tolist() == [0.45, 0.275]
+    assert found["confidence_by_rules"].tolist() == [0.9, 0.55], "the rules' word is kept beside it"
+    assert found["verdict"].tolist() == ["investigate", "false_positive_suspected"]
+    assert calibrated(by_rules.iloc[:0], calibrate=lambda confidence: 1.0, policy=POLICY).empty

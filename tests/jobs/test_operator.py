@@ -120,6 +120,14 @@ def test_a_deferral_keeps_its_time(desk: Desk) -> None:
         assert order_row(connection, order)["deferred_until"] == datetime(2026, 10, 20, 6, tzinfo=UTC)
 
 
+def test_a_rejection_labels_the_incident_only_where_it_says_false_alarm(desk: Desk) -> None:
+    for machine, said, label in (("P1", {}, None), ("P2", {"is_false_alarm": True}, "false_alarm")):
+        order = waiting_order(desk.ledger, "s", machine=machine)
+        assert desk.launch(submit_decision, order_id=order, decision="reject", **WORDS, **said).success
+        with desk.ledger.begin() as connection:
+            assert connection.scalar(select(incidents.c.label).where(incidents.c.machine_id == machine)) == label
+
+
 def test_a_repeated_request_changes_nothing_and_says_so(desk: Desk) -> None:
     order = waiting_order(desk.ledger, "s")
     assert desk.launch(submit_decision, order_id=order, decision="approve", request_id="r", **WORDS).success
@@ -135,6 +143,7 @@ def test_a_repeated_request_changes_nothing_and_says_so(desk: Desk) -> None:
     [
         ({"decision": "perhaps"}, "must be one of approve, reject, defer, cancel"),
         ({"decision": "approve", "operator": "  "}, "operator and reason must be given"),
+        ({"decision": "approve", "is_false_alarm": True}, "only a rejection can say"),
         ({"decision": "defer"}, "defer_until belongs to the decision defer"),
         ({"decision": "approve", "defer_until": "2026-10-20T08:00:00+02:00"}, "defer_until belongs to the decision defer"),
         ({"decision": "defer", "defer_until": "tomorrow"}, "'tomorrow' is not an ISO 8601 time"),
@@ -142,7 +151,7 @@ def test_a_repeated_request_changes_nothing_and_says_so(desk: Desk) -> None:
         ({"decision": "approve", "order_id": "WO-0"}, "There is no work order 'WO-0'"),
     ],
 )
-def test_a_wrong_decision_is_refused_with_a_sentence_and_not_tried_again(desk: Desk, config: dict[str, str], words: str) -> None:
+def test_a_wrong_decision_is_refused_with_a_sentence_and_not_tried_again(desk: Desk, config: dict[str, Any], words: str) -> None:
     order = waiting_order(desk.ledger, "s")
     assert words in desk.refusal(decide_with_retries, **{"order_id": order, **WORDS, **config})
     assert desk.state(order) == "awaiting_decision"

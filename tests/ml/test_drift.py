@@ -1,12 +1,30 @@
-from datetime import date
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from ml.drift import benjamini_hochberg, drift, effective_number, ks_distance, ks_p_value, reference_sample, stability_index
-from ml.plant import Machine, Sensor, Site
+from ml.drift import (
+    benjamini_hochberg,
+    days_explained,
+    drift,
+    effective_number,
+    is_cooling_down,
+    ks_distance,
+    ks_p_value,
+    reference_sample,
+    stability_index,
+    sustained,
+    windows_per_day,
+)
+from ml.features import build_features
+from ml.plant import DriftPolicy, Machine, Sensor, Site
+from ml.simulation.faults import Fault
+from ml.simulator import simulate
+from resources.plant_files import read_plant
+from tests.conftest import CHECKOUT
 
 SITE = Site(
     site="plant",
@@ -23,7 +41,8 @@ def _features(values: dict[str, np.ndarray], *, running: float = 1.0) -> pd.Data
     parts = []
     for sensor_id, means in values.items():
         times = pd.Timestamp("2026-03-01", tz="UTC") + pd.to_timedelta(np.arange(len(means)) * 10, unit="min")
-        parts.append(pd.DataFrame({"sensor_id": sensor_id, "window_start": times, "mean": means, "running_share": running}))
+        noise = np.random.default_rng(len(means)).chisquare(9, len(means))  # the spread has not changed
+        parts.append(pd.DataFrame({"sensor_id": sensor_id, "window_start": times, "mean": means, "std": noise, "running_share": running}))
     return pd.concat(parts)
 
 
@@ -36,8 +55,8 @@ REFERENCE = reference_sample(_features(_normal(0, 2000)))
 
 
 def test_the_reference_is_compact_and_holds_the_quantiles() -> None:
-    assert len(REFERENCE) == 6 * 201
-    s0 = REFERENCE[REFERENCE["sensor_id"] == "S0"]
+    assert len(REFERENCE) == 6 * 2 * 201
+    s0 = REFERENCE[(REFERENCE["sensor_id"] == "S0") & (REFERENCE["quantity"] == "level")]
     assert s0["value"].iloc[100] == pytest.approx(np.median(_normal(0, 2000)["S0"]))
 
 
@@ -47,6 +66,8 @@ def test_a_shifted_mean_and_a_wider_spread_are_drift_and_the_rest_is_not() -> No
     today["S2"] = 10 + 3 * (today["S2"] - 10)
     table = drift(_features(today), REFERENCE, site=SITE)
     assert table.loc[table["is_drifted"], "sensor_id"].tolist() == ["S1", "S2"]
+    assert table.loc[table["is_drifted"], "drifted_in"].tolist() == ["level", "level"]
+    assert table.loc[~table["is_drifted"], "drifted_in"].isna().all()
     assert (table["n"] == 144).all()
     assert (table["machine_id"] == "A").all()
 
@@ -110,3 +131,124 @@ def test_the_stability_index_by_hand() -> None:
 def test_benjamini_and_hochberg_as_scipy_has_it() -> None:
     p = np.random.default_rng(2).random(50) ** 3
     np.testing.assert_array_equal(benjamini_hochberg(p, rate=0.05), stats.false_discovery_control(p) <= 0.05)
+
+
+def test_a_day_is_worth_as_many_windows_as_the_distances_of_the_training_days_say() -> None:
+    rng = np.random.default_rng(8)
+    days = np.repeat(np.arange(40), 144)
+    alike = rng.normal(size=40 * 144)
+    assert 80 <= windows_per_day(alike, days=days) <= 144, "independent windows count each"
+    # days that differ among themselves as much as windows do within them: the variance is half the day's own
+    of_its_own = alike + np.repeat(rng.normal(size=40), 144)
+    ks = [stats.ks_2samp(of_its_own[days == d], of_its_own[days != d]).statistic for d in range(40)]
+    by_mean, by_q90 = (stats.kstwobign.mean() / np.mean(ks)) ** 2, (stats.kstwobign.ppf(0.9) / np.quantile(ks, 0.9)) ** 2
+    bound = (1 - stats.norm.ppf(0.95) * stats.kstwobign.std() / stats.kstwobign.mean() / np.sqrt(40)) ** 2
+    assert windows_per_day(of_its_own, days=days) == pytest.approx(min(by_mean, by_q90) * 40 / 39 * bound, rel=2e-3)
+    assert windows_per_day(of_its_own, days=days) < 10
+
+
+def test_few_training_days_are_worth_what_neighbouring_windows_say() -> None:
+    values = np.cumsum(np.random.default_rng(1).normal(size=432))
+    assert windows_per_day(values, days=np.repeat(np.arange(3), 144)) == pytest.approx(max(1.0, effective_number(values) / 3))
+
+
+# --- on a simulated plant ---
+
+TRAINING_DAYS, DAYS = 21, 33
+START = date(2026, 9, 1)
+HAMBURG = next(site for site in read_plant(CHECKOUT / "plant") if site.site == "hamburg")
+PLANT = HAMBURG.model_copy(update={"machines": HAMBURG.machines[:4]})
+SHIFTED, NOISY = "HH-P102-PRES", "HH-P101-TEMP"
+
+
+def _simulated(seed: int, *, faults: Sequence[Fault] = (), shift: float = 0.0) -> list[pd.DataFrame]:
+    """The features of each day; the readings of SHIFTED are that much higher after the days to train on."""
+    made = []
+    for day in simulate([PLANT], start=START, days=DAYS, seed=seed, faults=list(faults)):
+        readings = day.readings
+        if shift and day.day >= START + timedelta(days=TRAINING_DAYS):
+            readings = readings.assign(value=readings["value"] + np.where(readings["sensor_id"] == SHIFTED, shift, 0.0))
+        made.append(build_features(readings, site=PLANT, day=day.day))
+    return made
+
+
+def _compared(days: list[pd.DataFrame]) -> pd.DataFrame:
+    reference = reference_sample(pd.concat(days[:TRAINING_DAYS]))
+    found = [
+        drift(features, reference, site=PLANT).assign(day=START + timedelta(days=TRAINING_DAYS + n), is_explained=False)
+        for n, features in enumerate(days[TRAINING_DAYS:])
+    ]
+    return pd.concat(found, ignore_index=True)
+
+
+def test_a_plant_that_does_not_change_hardly_ever_drifts_and_never_for_days() -> None:
+    """Five plants, twelve days each: weather, load, weekends and stops go on as they did. In 2 % of sensor-days at most."""
+    compared = [_compared(_simulated(seed)) for seed in range(11, 16)]
+    n_drifted, n = (sum(int(f) for f in figures) for figures in zip(*((t["is_drifted"].sum(), len(t)) for t in compared), strict=True))
+    assert n == 5 * 12 * 16
+    assert n_drifted <= 0.02 * n
+    for table in compared:
+        for until in table["day"].unique():
+            assert sustained(table[table["day"] <= until], policy=DriftPolicy()) == {}
+
+
+def test_a_shifted_mean_is_drift_of_the_level_of_that_sensor_alone() -> None:
+    days = _simulated(21)
+    running = pd.concat(days[:TRAINING_DAYS])
+    running = running[(running["sensor_id"] == SHIFTED) & (running["running_share"] == 1.0)]
+    table = _compared(_simulated(21, shift=3 * float(running["mean"].std())))
+    shifted = table[table["sensor_id"] == SHIFTED]
+    assert shifted["is_drifted"].mean() >= 0.8
+    assert set(shifted["drifted_in"].dropna()) == {"level"}
+    assert set(sustained(table, policy=DriftPolicy())) == {SHIFTED}
+
+
+def test_noise_that_grows_is_drift_of_the_spread_where_the_level_stays() -> None:
+    from_day = datetime(2026, 9, 1, tzinfo=UTC) + timedelta(days=TRAINING_DAYS)
+    noise = Fault("hamburg", "HH-P101", "noisy_sensor", from_day, severity=0.3, sensor_id=NOISY, repaired_at=from_day + timedelta(days=12))
+    table = _compared(_simulated(31, faults=[noise]))
+    noisy = table[table["sensor_id"] == NOISY]
+    assert (noisy["drifted_in"] == "spread").mean() >= 0.9
+    assert not (noisy["ks_p"] < 1e-3).any(), "the windows' means alone would not show it"
+    assert set(sustained(table, policy=DriftPolicy())) == {NOISY}
+
+
+# --- from days to a request ---
+
+
+def _findings(drifted: dict[str, str], *, explained: dict[str, str] | None = None) -> pd.DataFrame:
+    """sensor -> its days, the oldest first: x drifted, . not."""
+    rows = [
+        {"day": START + timedelta(days=n), "sensor_id": sensor, "machine_id": "A", "is_drifted": mark == "x"}
+        | {"is_explained": (explained or {}).get(sensor, "." * 20)[n] == "x"}
+        for sensor, marks in drifted.items()
+        for n, mark in enumerate(marks)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_drift_is_sustained_on_three_of_the_last_five_days_and_not_on_an_odd_one() -> None:
+    marks = {"S0": "xxxxx....x", "S1": ".....x.x.x", "S2": ".......xx.", "S3": "....xx...x", "S4": ".......xxx"}
+    assert sustained(_findings(marks), policy=DriftPolicy()) == {"S1": 3, "S4": 3}
+    assert sustained(_findings(marks), policy=DriftPolicy(sustained_days=2)) == {"S1": 3, "S2": 2, "S3": 2, "S4": 3}
+    assert sustained(_findings({}), policy=DriftPolicy()) == {}
+
+
+def test_days_that_a_fault_or_maintenance_explains_do_not_count() -> None:
+    found = _findings({"S0": ".....xxxxx", "S1": ".....xxx.."}, explained={"S0": ".......xx.", "S1": ".......x.."})
+    assert sustained(found, policy=DriftPolicy()) == {"S0": 3}
+    noon = pd.Timestamp(START, tz="UTC") + pd.Timedelta(hours=12)
+    spans = pd.DataFrame(
+        [
+            {"machine_id": "A", "start": noon + pd.Timedelta(days=1), "end": noon + pd.Timedelta(days=2)},
+            {"machine_id": "B", "start": noon, "end": noon},
+        ]
+    )
+    assert days_explained(_findings({"S0": "xxxx"}), spans=spans).tolist() == [False, True, True, False]
+
+
+def test_a_training_or_request_cools_down() -> None:
+    last = datetime(2026, 10, 1, 12, tzinfo=UTC)
+    assert is_cooling_down(last, now=last + timedelta(days=6.9), policy=DriftPolicy())
+    assert not is_cooling_down(last, now=last + timedelta(days=7), policy=DriftPolicy())
+    assert not is_cooling_down(None, now=last, policy=DriftPolicy())

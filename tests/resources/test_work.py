@@ -11,6 +11,7 @@ from sqlalchemy import insert, select
 
 from ml.plant import ApprovalPolicy
 from ml.policy import IllegalMove, OrderProposal
+from resources.ledger.findings import Label, label_incidents, labelled_incidents, labels_of, repaired_at
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.opening import open_or_join
 from resources.ledger.plans import assignments_of_plan, assignments_on, last_change_on, orders_to_plan, replace_plan
@@ -117,7 +118,7 @@ def test_a_rejected_order_never_reaches_the_plan_and_comes_not_back(ledger: Ledg
     assert to_plan(ledger) == []
     assert opened(ledger, proposal("i1"), day=DAY + timedelta(days=1)) is None
     with ledger.begin() as connection:
-        assert connection.scalar(select(incidents.c.label).where(incidents.c.incident_id == "i1")) == "false_alarm"
+        assert connection.scalar(select(incidents.c.label).where(incidents.c.incident_id == "i1")) is None, "work may be refused for cost"
         with pytest.raises(IllegalMove, match="closed for good"):
             decide(connection, decision(order, "approve", request_id="second"))
 
@@ -220,7 +221,8 @@ def assessed(ledger: LedgerResource, incident_id: str, mode: str, *, day: date) 
     row = {
         "incident_id": incident_id, "day": day, "site": "s", "last_window_at": NOON, "n_windows": 6, "duration_s": 3600, "peak_score": 0.9,
         "mean_score": 0.8, "n_members_agreeing": 3, "n_sensors_moved": 1, "top_sensor_id": "x", "direction": 1, "failure_mode": mode,
-        "moved_sensors": {}, "evidence": {}, "confidence_before": 0.9, "confidence": 0.9, "verdict": "credible", "failed": [],
+        "moved_sensors": {}, "evidence": {}, "confidence_before": 0.9, "confidence_by_rules": 0.9, "confidence": 0.9,
+        "verdict": "credible", "failed": [],
         "reasons": [], "rules": [], "model_version": 1,
     }  # fmt: skip
     with ledger.begin() as connection:
@@ -443,3 +445,68 @@ def test_a_plan_begins_after_the_last_thing_that_people_did_on_its_day(ledger: L
 def test_a_completion_without_an_offset_is_refused(ledger: LedgerResource) -> None:
     with pytest.raises(ValueError, match="must be aware"):
         Completion("o", "ben", NOON, datetime(2026, 10, 5, 13), "VIB")  # noqa: DTZ001
+
+
+def test_a_rejection_as_a_false_alarm_labels_the_incidents_of_its_order_and_says_who_and_why(ledger: LedgerResource) -> None:
+    order = str(opened(ledger, proposal("i1", "i22")))
+    opened(ledger, proposal("i3", machine="P2"))
+    with ledger.begin() as connection:
+        decide(connection, replace(decision(order, "reject"), is_false_alarm=True))
+        assert dict(connection.execute(select(incidents.c.incident_id, incidents.c.label)).all()) == {
+            "i1": "false_alarm", "i22": "false_alarm", "i3": None,
+        }  # fmt: skip
+        [said] = labels_of(connection, "i22")
+    assert (said["label"], said["source"], said["who"], said["why"]) == ("false_alarm", "decision", "ada", "seen it")
+    assert (said["at"], said["order_id"]) == (NOON, order)
+
+
+@pytest.mark.parametrize("word", ["approve", "cancel", "defer"])
+def test_only_a_rejection_can_be_a_false_alarm(word: str) -> None:
+    with pytest.raises(ValueError, match="only a rejection"):
+        replace(decision("o", word), is_false_alarm=True)
+
+
+def test_of_several_labels_the_latest_holds_and_all_are_kept(ledger: LedgerResource) -> None:
+    """Rejected as a false alarm, confirmed by a person, and what a technician found goes before what a desk said before."""
+    first = str(opened(ledger, proposal("i1")))
+    with ledger.begin() as connection:
+        decide(connection, replace(decision(first, "reject"), is_false_alarm=True))
+        label_incidents(connection, ["i1"], Label("confirmed", "person", "bea", "heard it", NOON + ONE_DAY))
+        assert repaired_at(connection, site="s") == {}, "confirmed, but nobody has repaired it"
+        assert [(said["label"], said["who"]) for said in labels_of(connection, "i1")] == [("false_alarm", "ada"), ("confirmed", "bea")]
+        assert connection.scalar(select(incidents.c.label)) == "confirmed"
+
+
+def test_work_that_found_the_fault_confirms_its_incidents_up_to_its_end(ledger: LedgerResource) -> None:
+    order = str(opened(ledger, proposal("i1"), state=APPROVED))
+    other = str(opened(ledger, proposal("i22", machine="P2"), state=APPROVED))
+    end = NOON + timedelta(hours=2)
+    with ledger.begin() as connection:
+        complete(connection, Completion(order, "ben", NOON, end, "VIB"))
+        complete(connection, Completion(other, "ben", NOON, end, "no_fault_found"))
+        assert repaired_at(connection, site="s") == {"i1": end}
+        [said], [none] = labels_of(connection, "i1"), labels_of(connection, "i22")
+    assert (said["label"], said["source"], said["why"], none["label"]) == ("confirmed", "completion", "finding: VIB", "false_alarm")
+
+
+def test_labels_count_for_a_day_by_what_the_days_before_it_knew(ledger: LedgerResource) -> None:
+    opened(ledger, proposal("i1", "i22"))
+    for day in (DAY, DAY + ONE_DAY):
+        assessed(ledger, "i1", "VIB", day=day)
+    assessed(ledger, "i22", "VIB", day=DAY)
+    with ledger.begin() as connection:
+        label_incidents(connection, ["i1"], Label("confirmed", "person", "bea", "heard it", NOON))
+        found = [
+            labelled_incidents(connection, site=site, before=DAY + n * ONE_DAY) for site, n in (("s", 0), ("s", 1), (None, 2), ("x", 2))
+        ]
+    assert [table["incident_id"].tolist() for table in found] == [[], ["i1"], ["i1"], []]
+    assert found[1][["verdict", "confidence_by_rules", "label"]].to_numpy().tolist() == [["credible", 0.9, "confirmed"]]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [({"label": "perhaps"}, "must be confirmed or false_alarm"), ({"who": " "}, "cannot be audited"), ({"why": ""}, "audited")],
+)
+def test_a_label_without_words_is_refused(values: dict[str, str], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Label(**{"label": "confirmed", "source": "person", "who": "ada", "why": "seen", "at": NOON, **values})  # type: ignore[arg-type]

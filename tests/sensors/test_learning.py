@@ -1,17 +1,21 @@
 """The learning sensors: a first detector when there is enough to learn from, a new champion at work at once."""
 
-from datetime import date
+import json
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from sqlalchemy import insert, update
 
 from assets.partitions import LOOK_BACK_DAYS
+from resources.ledger.findings import Label, label_incidents
 from resources.ledger.ledger import LedgerResource
+from resources.ledger.tables import detector_versions, drift_findings, incidents
 from resources.plant import PlantResource
-from sensors.learning import first_detector_sensor, new_champion_sensor
+from sensors.learning import drift_sensor, first_detector_sensor, new_champion_sensor
 from tests.conftest import CHECKOUT
-from tests.ledger_states import days_from, deliver, trained
+from tests.ledger_states import days_from, deliver, judged, trained
 from tests.sensors.conftest import Evaluate
 
 FIRST = date(2026, 9, 1)
@@ -95,3 +99,85 @@ def test_days_that_were_not_delivered_are_not_asked_for(evaluate: Evaluate, inst
     requests, _ = evaluate(new_champion_sensor)
     keys = [(r.partition_key, r.tags.get("dagster/asset_partition_range_end")) for r in requests]  # type: ignore[union-attr]
     assert keys == [("2026-09-14|hamburg", None), ("2026-09-20|hamburg", None)]
+
+
+# --- drift ---
+
+
+def drifted(
+    ledger: LedgerResource, site: str, marks: str, *, sensor: str = "HH-P101-TEMP", version: int = 1, first: date = date(2026, 10, 1)
+) -> None:
+    """The findings of days from `first` on: x drifted, . not."""
+    rows = [
+        {"site": site, "day": first + timedelta(days=n), "sensor_id": sensor, "machine_id": "HH-P101", "ks": 0.9, "ks_p": 0.0, "psi": 2.0,
+         "spread_ks": 0.1, "spread_ks_p": 0.9, "spread_psi": 0.0, "n": 144, "is_drifted": mark == "x",
+         "drifted_in": "level" if mark == "x" else None, "model_version": version}
+        for n, mark in enumerate(marks)
+    ]  # fmt: skip
+    with ledger.begin() as connection:
+        connection.execute(insert(drift_findings), rows)
+
+
+def trained_ago(ledger: LedgerResource, site: str, *, days: float) -> None:
+    trained(ledger, site, until=date(2026, 9, 20))
+    with ledger.begin() as connection:
+        connection.execute(update(detector_versions).values(trained_at=datetime.now(UTC) - timedelta(days=days)))
+
+
+def test_lasting_drift_asks_for_a_training_once_and_says_why(evaluate: Evaluate, ledger: LedgerResource, plant: PlantResource) -> None:
+    trained_ago(ledger, "hamburg", days=8)
+    drifted(ledger, "hamburg", "..xx.x")
+    requests, cursor = evaluate(drift_sensor, plant=plant)
+    [request] = requests
+    assert isinstance(request, dg.RunRequest)
+    assert request.partition_key == "hamburg"
+    assert request.tags["smart_maintenance/why"] == "sustained drift: HH-P101-TEMP (3 days)"
+    said, _ = evaluate(drift_sensor, plant=plant, cursor=cursor)
+    assert isinstance(said, str)
+    assert said.startswith("hamburg: HH-P101-TEMP (3 days), but the latest training or request is from ")
+
+
+def test_a_request_is_made_again_when_its_cool_down_is_over(evaluate: Evaluate, ledger: LedgerResource, plant: PlantResource) -> None:
+    trained_ago(ledger, "hamburg", days=30)
+    drifted(ledger, "hamburg", "xxxxx")
+    asked = {days: json.dumps({"hamburg": (datetime.now(UTC) - timedelta(days=days)).isoformat()}) for days in (6, 8)}
+    assert isinstance(evaluate(drift_sensor, plant=plant, cursor=asked[6])[0], str)
+    requests, cursor = evaluate(drift_sensor, plant=plant, cursor=asked[8])
+    assert [r.partition_key for r in requests] == ["hamburg"]  # type: ignore[union-attr]
+    assert cursor
+    assert datetime.now(UTC) - datetime.fromisoformat(json.loads(cursor)["hamburg"]) < timedelta(minutes=5)
+
+
+def test_a_young_detector_is_not_trained_anew(evaluate: Evaluate, ledger: LedgerResource, plant: PlantResource) -> None:
+    trained_ago(ledger, "hamburg", days=2)
+    drifted(ledger, "hamburg", "xxxxx")
+    assert "latest training or request" in evaluate(drift_sensor, plant=plant)[0]
+
+
+@pytest.mark.parametrize("marks", ["....x", "x...x", "xxx.....", "...xx"])
+def test_an_odd_day_asks_for_nothing(evaluate: Evaluate, ledger: LedgerResource, plant: PlantResource, marks: str) -> None:
+    trained_ago(ledger, "hamburg", days=30)
+    drifted(ledger, "hamburg", marks)
+    assert evaluate(drift_sensor, plant=plant)[0] == "No site has sustained drift against its champion."
+
+
+def test_drift_against_another_version_than_the_champion_asks_for_nothing(
+    evaluate: Evaluate, ledger: LedgerResource, plant: PlantResource
+) -> None:
+    trained_ago(ledger, "hamburg", days=30)
+    drifted(ledger, "hamburg", "xxxxx", version=2)
+    assert evaluate(drift_sensor, plant=plant)[0] == "No site has sustained drift against its champion."
+
+
+@pytest.mark.parametrize(("label", "asks"), [(None, False), ("confirmed", False), ("false_alarm", True)])
+def test_drift_that_an_incident_explains_asks_only_after_people_called_it_a_false_alarm(
+    evaluate: Evaluate, ledger: LedgerResource, plant: PlantResource, label: str | None, asks: bool
+) -> None:
+    trained_ago(ledger, "hamburg", days=30)
+    drifted(ledger, "hamburg", "xxxxx", first=date(2026, 10, 5))
+    incident = judged(ledger, "hamburg", date(2026, 10, 8))  # from the 5th on, of P1
+    with ledger.begin() as connection:
+        connection.execute(update(incidents).values(machine_id="HH-P101"))
+        if label:
+            label_incidents(connection, [incident], Label(label, "person", "ada", "seen it", datetime.now(UTC)))
+    assert isinstance(evaluate(drift_sensor, plant=plant)[0], list) == asks

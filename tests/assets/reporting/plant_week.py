@@ -198,7 +198,7 @@ def _fill_incidents(connection: Connection) -> None:
                 "ended_at": at(first, 6 + hours) if has_ended and is_last else None, "n_windows": int(6 * hours), "duration_s": 3600 * hours,
                 "peak_score": 0.81, "mean_score": 0.7, "n_members_agreeing": 3, "n_sensors_moved": 2, "top_sensor_id": f"{machine_id}.vib",
                 "direction": 1, "failure_mode": "VIB", "moved_sensors": {}, "evidence": {}, "confidence_before": 0.9,
-                "confidence": 0.9 if verdict == "credible" else 0.35, "verdict": verdict if is_last else "investigate", "failed": [], "reasons": doubts, "rules": [],
+                "confidence_by_rules": 0.9 if verdict == "credible" else 0.35, "confidence": 0.9 if verdict == "credible" else 0.35, "verdict": verdict if is_last else "investigate", "failed": [], "reasons": doubts, "rules": [],
                 "model_version": 3,
             }  # fmt: skip
             connection.execute(insert(t.incident_assessments).values(assessed))
@@ -340,6 +340,10 @@ def _fill_learning(connection: Connection) -> None:
                 "ks": psi / 2,
                 "ks_p": 0.5,
                 "psi": psi,
+                "spread_ks": 0.0,
+                "spread_ks_p": 1.0,
+                "spread_psi": 0.0,
                 "n": 144,
             }
-            connection.execute(insert(t.drift_findings).values(**drift, is_drifted=psi > 0.2, model_version=3))
+            said = {"is_drifted": psi > 0.2, "drifted_in": "level" if psi > 0.2 else None}
+            connection.execute(insert(t.drift_findings).values(**drift, **said, model_version=3))

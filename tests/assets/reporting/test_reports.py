@@ -7,10 +7,12 @@ from datetime import date
 from types import ModuleType
 
 import pytest
-from sqlalchemy import Connection
+from scipy import stats
+from sqlalchemy import Connection, insert, select, update
 
 from assets.reporting.report import Cell, Report, Table
 from assets.reporting.reports import KINDS, build_report
+from resources.ledger import tables as t
 
 Build = Callable[..., Report]
 
@@ -140,7 +142,7 @@ def test_system_figures_are_those_of_the_week(build: Build) -> None:
     assert find_table(report, "In use").rows == ((3, 4032, "2026-01-01 to 2026-02-20"),)
     assert figures(report, "Validations") == {"Validations": 7, "Failed": 1, "Expectations not met": 2}
     assert column(find_table(report, "Expectations not met"), "result") == ["failed", "warning"]
-    assert find_table(report, "Most days drifted first").rows == (("P-101.vib", "P-101", 2, 7, 0.3, 0.15),)
+    assert find_table(report, "Most days drifted first").rows == (("P-101.vib", "P-101", "level", 2, 7, 0.3, 0.15),)
 
 
 def test_drops_of_other_days_are_left_out(build: Build, week: ModuleType) -> None:
@@ -183,3 +185,54 @@ def test_a_wrong_request_is_refused_with_the_way_out(
 def test_importing_the_reports_loads_no_drawing_library() -> None:
     program = "import sys, assets.reporting.reports, assets.reporting.render; assert not {'matplotlib', 'jinja2'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_few_labels_are_said_to_be_insufficient_evidence(build: Build) -> None:
+    report = build("anomaly_summary")
+    assert figures(report, "Measured precision") == {"Confirmed, of labelled incidents": "insufficient evidence", "Incidents labelled": 1}
+    section = next(s for s in report.sections if s.title == "Measured precision")
+    assert section.figures[0].note == "insufficient evidence: 1 of the 20 labelled incidents needed"
+    assert "North works not calibrated: 1 of the 20 labelled incidents needed" in section.text
+    assert find_table(report, "By verdict").rows == (("false positive suspected", 1, 0, None, None, None, "insufficient"),)
+
+
+def test_enough_labels_give_a_precision_with_its_interval_and_n(ledger: Connection, build: Build, week: ModuleType) -> None:
+    with ledger.begin_nested() as undone:
+        known = ledger.execute(select(t.incident_assessments).where(t.incident_assessments.c.verdict == "credible")).mappings().first()
+        assert known
+        for n in range(24):
+            name = {"incident_id": f"x{n}", "day": week.DAYS[0]}
+            label = "confirmed" if n < 18 else "false_alarm"
+            ledger.execute(
+                insert(t.incidents).values(incident_id=f"x{n}", site="north", machine_id=f"m{n}", onset_at=week.at(0, 1), label=label)
+            )
+            ledger.execute(insert(t.incident_assessments).values({**known, **name}))
+        report = build("anomaly_summary")
+        undone.rollback()
+    section = next(s for s in report.sections if s.title == "Measured precision")
+    low, high = stats.binomtest(18, 25).proportion_ci(0.95, method="wilson")
+    assert section.figures[0].value == 72.0
+    assert section.figures[0].note == f"72% of n = 25 labelled incidents, 95 % Wilson interval {low:.0%} to {high:.0%}"
+    low, high = stats.binomtest(18, 24).proportion_ci(0.95, method="wilson")
+    assert find_table(report, "By verdict").rows[0] == ("credible", 24, 18, 75.0, round(100 * low, 1), round(100 * high, 1), "sufficient")
+    assert "North works calibrated by 25 labelled incidents" in section.text
+
+
+def test_lasting_drift_is_said_to_ask_for_retraining(build: Build, week: ModuleType) -> None:
+    def said(end: date) -> str:
+        return next(s for s in build("system_health", end=end).sections if s.title == "Drift").text
+
+    assert said(week.END) == "No sensor's drift is sustained: nothing asks for retraining.", "two days of seven, with an incident of P-101"
+
+
+def test_drift_on_three_days_of_five_asks_for_retraining(ledger: Connection, build: Build, week: ModuleType) -> None:
+    with ledger.begin_nested() as undone:
+        of_sensor = (t.drift_findings.c.sensor_id == "P-102.vib", t.drift_findings.c.day >= week.DAYS[4])
+        ledger.execute(update(t.drift_findings).where(*of_sensor).values(is_drifted=True, drifted_in="spread"))
+        report = build("system_health")
+        undone.rollback()
+    text = next(s for s in report.sections if s.title == "Drift").text
+    assert text.startswith(
+        "North works: sustained drift against version 3, on 3 or more of the 5 days to 2026-03-08: P-102.vib (3 days). "
+        "This asks for retraining, at most once in 7 days;"
+    )
