@@ -11,8 +11,7 @@ score anew the days before it.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
@@ -22,7 +21,7 @@ from ml.detectors.fleet import NotTrainable, SiteDetector
 from ml.features import build_features
 from ml.frames import UTC_TIME
 from ml.gate import objections, performance
-from ml.healthy import healthy_rows, split_days
+from ml.healthy import Distrust, distrusted, healthy_rows, split_days
 from ml.incidents import alarms
 from ml.merging import merge_readings
 from ml.plant import Site
@@ -42,13 +41,17 @@ class NoReadings(ValueError):
 
 @dataclass(frozen=True)
 class History:
-    """What is stored of a site before any detector: features of all days, and the sensors graded F by day."""
+    """What is stored of a site before any detector: features of all days, and the grades (day, sensor_id, grade) of their sensors."""
 
     site: Site
     features: pd.DataFrame
-    unusable: Mapping[date, AbstractSet[str]]
+    grades: pd.DataFrame
     n_rows: int
     n_refused: int
+
+    def distrust(self, *, until: pd.Timestamp, since: date = date.min) -> Distrust:
+        """What the grades of the days before `until` keep out of a training."""
+        return distrusted(self.grades[(self.grades["day"] >= since) & (self.grades["day"] < until.date())], site=self.site)
 
 
 @dataclass(frozen=True)
@@ -91,17 +94,17 @@ def history_of(drops: Sequence[bytes], *, site: Site, received_at: datetime) -> 
     readings = merged.select(["sensor_id", "timestamp", "value"]).to_pandas()
     readings = readings.astype({"sensor_id": "str", "timestamp": UTC_TIME})
     features: list[pd.DataFrame] = []
-    unusable: dict[date, AbstractSet[str]] = {}
+    grades = [pd.DataFrame({"day": [], "sensor_id": [], "grade": []}, dtype=object)]
     for day, of_day in readings.groupby(readings["timestamp"].dt.date):
         found = build_features(of_day.reset_index(drop=True), site=site, day=day)
         features.append(found)
         recent = [table for table in features[-HISTORY_DAYS - 1 :] if len(table)]
         graded = assess_sensors(of_day, site=site, day=day, refused={}, features=pd.concat(recent, ignore_index=True)[list(FEATURES)])
-        unusable[day] = set(graded.loc[graded["grade"] == "F", "sensor_id"])
+        grades.append(graded[["sensor_id", "grade"]].astype(object).assign(day=day))
     return History(
         site,
         features=pd.concat(features, ignore_index=True) if features else pd.DataFrame(),
-        unusable=unusable,
+        grades=pd.concat(grades, ignore_index=True),
         n_rows=sum(drop.rows_in for drop in parsed),
         n_refused=sum(drop.quarantined.num_rows for drop in parsed),
     )
@@ -169,7 +172,7 @@ def _first(history: History, *, until: pd.Timestamp) -> tuple[SiteDetector | Non
     window = pd.Timedelta(minutes=history.site.window_minutes)
     features = history.features
     learned = features[features["window_start"] + window <= until]
-    learned = healthy_rows(learned, spans=_spans(()), unusable=history.unusable, window=window)
+    learned = healthy_rows(learned, spans=_spans(()), distrust=history.distrust(until=until), window=window)
     policy = history.site.policy.training
     start = features["window_start"].min()
     held_out_from = until - (until - start) * policy.held_out_share
@@ -189,7 +192,7 @@ def _again(history: History, *, champion: SiteDetector, scores: pd.DataFrame, at
     split = split_days(days, held_out_share=policy.held_out_share, has_champion=True)
     features = known[known["window_start"] >= pd.Timestamp(days[0], tz="UTC")]
     suspect = alarms(scores, site=site)
-    healthy = healthy_rows(features, spans=_spans((suspect,)), unusable=history.unusable, window=window)
+    healthy = healthy_rows(features, spans=_spans((suspect,)), distrust=history.distrust(since=days[0], until=at), window=window)
     until = pd.Timestamp(split.comparison_from, tz="UTC") if split.comparison_from else at
     learned = healthy[healthy["window_start"] < until]
 

@@ -1,5 +1,6 @@
 """A replay does what production does with the same drops, and knows nothing of what comes later."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import numpy as np
@@ -51,7 +52,9 @@ def history() -> History:
 
 
 def test_the_history_is_what_the_days_steps_make_of_the_drops(history: History) -> None:
-    assert (history.n_rows, history.n_refused, history.unusable[date(2026, 3, 4)]) == (12 * 288 * 2, 0, set())
+    assert (history.n_rows, history.n_refused) == (12 * 288 * 2, 0)
+    assert len(history.grades) == 12 * 2
+    assert "F" not in set(history.grades["grade"])
     frame = pd.read_csv(pd.io.common.BytesIO(drop(12, shift_at=9.25)), parse_dates=["timestamp"])
     long = frame.melt("timestamp", var_name="sensor_id").astype({"timestamp": "datetime64[us, UTC]", "sensor_id": "str"})
     day = long[long["timestamp"].dt.date == date(2026, 3, 6)].sort_values(["sensor_id", "timestamp"])
@@ -123,10 +126,16 @@ def test_nothing_that_comes_later_changes_what_was_scored_before() -> None:
     assert not plain.equals(shifted)
 
 
+def graded_f(history: History, bad: dict[date, set[str]]) -> History:
+    """The same history, with an F for these sensors on these days."""
+    is_bad = [sensor in bad.get(day, ()) for day, sensor in zip(history.grades["day"], history.grades["sensor_id"], strict=True)]
+    return replace(history, grades=history.grades.assign(grade=history.grades["grade"].mask(is_bad, "F")))
+
+
 def test_days_graded_f_are_not_learned_from_and_the_learning_goes_on_until_there_are_enough() -> None:
-    history = history_of([drop(8)], site=SITE, received_at=RECEIVED)
+    history = history_of([drop(12)], site=SITE, received_at=RECEIVED)
     bad = {date(2026, 3, 2 + n): {"a", "b"} for n in range(4)}
-    replayed = replay(History(SITE, history.features, bad, history.n_rows, 0), learn_until=LEARN_UNTIL)
+    replayed = replay(graded_f(history, bad), learn_until=LEARN_UNTIL)
     assert replayed.trainings[0].word.startswith("not trained: no machine of plant can be trained")
     assert replayed.scored_from == LEARN_UNTIL + (len([t for t in replayed.trainings if t.word.startswith("not")])) * pd.Timedelta(days=1)
     assert replayed.scores["window_start"].min() == replayed.scored_from
@@ -135,14 +144,14 @@ def test_days_graded_f_are_not_learned_from_and_the_learning_goes_on_until_there
 def test_a_challenger_does_not_learn_from_days_graded_f_either() -> None:
     history = history_of([drop(8)], site=SITE, received_at=RECEIVED)
     bad = {date(2026, 3, 6): {"a"}}
-    kept, cut = (replay(History(SITE, history.features, days, 0, 0), learn_until=LEARN_UNTIL).trainings[1] for days in ({}, bad))
+    kept, cut = (replay(graded_f(history, days), learn_until=LEARN_UNTIL).trainings[1] for days in ({}, bad))
     assert kept.at == cut.at == pd.Timestamp("2026-03-08 02:00", tz="UTC")
-    assert kept.n_rows - cut.n_rows == 144
+    assert kept.n_rows - cut.n_rows == 2 * 144, "the machine's day is out with both of its sensors"
 
 
 def test_a_site_that_can_never_be_trained_scores_nothing_and_raises_nothing() -> None:
     history = history_of([drop(2)], site=SITE, received_at=RECEIVED)
-    replayed = replay(History(SITE, history.features, {date(2026, 3, 2 + n): {"a", "b"} for n in range(2)}, 1, 0), learn_until=START)
+    replayed = replay(graded_f(history, {date(2026, 3, 2 + n): {"a", "b"} for n in range(2)}), learn_until=START)
     assert (replayed.scored_from, replayed.machine_days, len(replayed.raised)) == (None, 0.0, 0)
 
 
@@ -180,7 +189,7 @@ def test_a_challenger_that_cannot_be_trained_leaves_the_champion_at_work() -> No
     site = SITE.model_copy(update={"policy": Policy(training=TrainingPolicy(max_days=2))})
     history = history_of([drop(8)], site=site, received_at=RECEIVED)
     bad = {date(2026, 3, 7): {"a", "b"}}
-    replayed = replay(History(site, history.features, bad, history.n_rows, 0), learn_until=LEARN_UNTIL)
+    replayed = replay(graded_f(replace(history, site=site), bad), learn_until=LEARN_UNTIL)
     assert [t.word.split(":")[0] for t in replayed.trainings] == ["first detector", "not trained"]
     assert replayed.scores["model_version"].unique().tolist() == [1]
 
