@@ -53,9 +53,9 @@ def next_draft(waiting: Sequence[Waiting], *, now: datetime, is_quiet: bool, n_r
     """The next message to one receiver; None where nothing may go now.
 
     Critical before others, messages tried before ahead of new ones, then the oldest. Quiet hours hold back all that is not
-    critical. `n_recent` counts the receiver's messages of the last flood_minutes: where the new ones would exceed the limit with them,
-    they wait until fewer are recent, and more than the limit at once are one summary. A critical one does not wait: all that is due
-    goes with it, in one message.
+    critical. `n_recent` counts the receiver's messages of the last flood_minutes: where single ones would exceed the limit
+    with them, all that is due is one message, and where that would exceed it, too, it waits until fewer are recent. A critical one
+    does not wait: all that is due goes with it.
     """
     due = sorted((w for w in waiting if w.next_attempt_at <= now), key=lambda w: w.notification_id)
     open_now = [w for w in due if w.severity == "critical" or not is_quiet]
@@ -66,11 +66,9 @@ def next_draft(waiting: Sequence[Waiting], *, now: datetime, is_quiet: bool, n_r
         return tried[1]
     if not fresh:
         return None
-    all_at_once = Draft(tuple(w.notification_id for w in fresh))
-    if len(fresh) > policy.flood_limit:
-        return all_at_once
     if n_recent + len(fresh) > policy.flood_limit:
-        return all_at_once if has_critical else None
+        all_at_once = Draft(tuple(w.notification_id for w in fresh))
+        return all_at_once if n_recent < policy.flood_limit or has_critical else None
     first = max(fresh, key=lambda w: (SEVERITIES.index(w.severity), -w.notification_id))
     return Draft((first.notification_id,))
 

@@ -39,6 +39,7 @@ class NotifierResource(dg.ConfigurableResource):
         if done.returncode < 0:
             return f"no answer within {self.timeout_s} s" if -done.returncode == 14 else f"ended by signal {-done.returncode}"
         if done.returncode:
-            return f"the sending process ended with exit code {done.returncode}"
+            error_type = (done.stderr.strip().splitlines() or [""])[-1].partition(":")[0]  # its words may hold the URL
+            return f"the sending process ended with exit code {done.returncode} ({error_type})"
         error: str | None = json.loads(done.stdout)["error"]
         return error

@@ -6,6 +6,7 @@ nowhere else: it is in no argument, no ledger and no log; what a library says of
 
 import email.utils
 import json
+import logging
 import os
 import re
 import signal
@@ -36,16 +37,25 @@ def send(order: dict[str, Any], url: str) -> str | None:
         headers = getattr(service, "headers", None)
         if isinstance(headers, dict):
             headers["Idempotency-Key"] = order["message_id"]
-    result = services.notify(body=order["body"], title=order["subject"], notify_type=KINDS[order["severity"]], body_format="text")
+    logging.getLogger("apprise").setLevel(logging.DEBUG)
+    result = services.notify(
+        body=order["body"], title=order["subject"], notify_type=KINDS[order["severity"]], body_format="text", log_level=logging.DEBUG
+    )
     if result:
         return None
-    said = [entry.message for entry in result.logs()] or ["refused, without a reason given"]
-    return masked("; ".join(said), url)
+    # A mail server's own words are in apprise's debugging log only, among much that is for nobody's eyes.
+    said = [
+        entry.message
+        for entry in result.logs()
+        if entry.level in ("WARNING", "ERROR", "CRITICAL") or entry.message.startswith("Socket Exception")
+    ]
+    return masked("; ".join(said) or "refused, without a reason given", url)
 
 
 def masked(text: str, url: str) -> str:
     """The text without any part of the URL that could be a secret."""
-    parts = {part for part in re.split(r"[/:@?&=#,;]+", url) if len(part) >= 4}
+    values = re.sub(r"^\w+://|[?&][+:-]?\w+=", "/", url)  # what is left of it without the service's name and its settings' names
+    parts = {part for part in re.split(r"[/:@?&=#,;]+", values) if len(part) >= 4}
     for part in sorted(parts, key=len, reverse=True):
         text = text.replace(part, "***")
     return text[:500]
