@@ -1,7 +1,7 @@
 """What people are told: sees what has come up in the ledger and in Dagster's log, puts it into the outbox, asks for its sending."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,8 +19,9 @@ from resources.links import LinksResource
 from resources.plant import PlantResource
 
 NOBODY = "No plant file names a receiver."
-OVERLAP = 100  # an event may be committed after one with a higher id; so many ids back are looked at again
-EVENTS_PER_TICK = 500
+OVERLAP = 1000  # an event may be committed after one with a higher id; so many ids back are looked at again
+RUNS_PER_TICK = 50
+ENDS = (dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_SUCCESS)
 
 
 @dg.sensor(
@@ -64,81 +65,57 @@ def failures_sensor(
     sites = plant.sites()
     instance = context.instance
     if context.cursor is None:
-        context.update_cursor(json.dumps({"runs": _newest_failed_run(instance), "checks": _newest_check(instance)}))
+        newest = {kind.value: max((r.storage_id for r in _ended(instance, kind, limit=1)), default=0) for kind in ENDS}
+        context.update_cursor(json.dumps(newest))
         return dg.SkipReason("Failures are told from now on.")
     cursor: dict[str, int] = json.loads(context.cursor)
-    runs = instance.fetch_run_status_changes(
-        dg.RunStatusChangeRecordsFilter(event_type=dg.DagsterEventType.RUN_FAILURE, after_storage_id=max(0, cursor["runs"] - OVERLAP)),
-        limit=EVENTS_PER_TICK,
-        ascending=True,
-    ).records
-    checks = instance.get_event_records(
-        dg.EventRecordsFilter(dg.DagsterEventType.ASSET_CHECK_EVALUATION, after_cursor=max(0, cursor["checks"] - OVERLAP)),
-        limit=EVENTS_PER_TICK,
-        ascending=True,
-    )
     known = {site.site: site for site in sites}
-    events = [
-        *_failed_runs(runs, instance=instance, sites=known, links=links),
-        *_failed_checks(checks, instance=instance, sites=known, links=links),
-    ]
+    events: list[Event] = []
+    for kind in ENDS:
+        ended = _ended(instance, kind, limit=RUNS_PER_TICK, after=max(0, cursor[kind.value] - OVERLAP))
+        for record in ended:
+            run = instance.get_run_by_id(record.run_id)
+            if run is not None and run.job_name != SEND_JOB:  # who is not reached cannot be told so
+                events += _failures_of(run, record, instance=instance, site=_site(run.tags, known), links=links)
+        cursor[kind.value] = max([cursor[kind.value], *(record.storage_id for record in ended)])
     with ledger.begin() as connection:
         new = enqueue(connection, events, sites=sites, now=datetime.now(UTC))
-    last = {name: max([cursor[name], *(r.storage_id for r in found)]) for name, found in (("runs", runs), ("checks", checks))}
-    context.update_cursor(json.dumps(last))
+    context.update_cursor(json.dumps(cursor))
     return dg.SkipReason(f"{new} new messages about failures.")
 
 
-def _failed_runs(
-    records: Iterable[dg.EventLogRecord], *, instance: dg.DagsterInstance, sites: Mapping[str, Site], links: LinksResource
-) -> list[Event]:
-    """But for failed sendings: who is not reached cannot be told so."""
-    events = []
-    for record in records:
-        run = instance.get_run_by_id(record.run_id)
-        if run is None or run.job_name == SEND_JOB:
-            continue
-        events.append(
-            run_failed(
-                run_id=run.run_id,
-                job=run.job_name,
-                scope=_scope(run.tags),
-                error=_why(instance, run.run_id) or record.event_log_entry.user_message or record.event_log_entry.message,
-                site=_site(run.tags, sites),
-                links=Links(run=links.run(run.run_id)),
-            )
-        )
-    return events
+def _ended(instance: dg.DagsterInstance, kind: dg.DagsterEventType, *, limit: int, after: int | None = None) -> Sequence[dg.EventLogRecord]:
+    """Runs that ended so: the first ones after that id, or, without one, the latest."""
+    if after is None:
+        return instance.fetch_run_status_changes(kind, limit=limit).records
+    which = dg.RunStatusChangeRecordsFilter(event_type=kind, after_storage_id=after)  # type: ignore[arg-type]
+    return instance.fetch_run_status_changes(which, limit=limit, ascending=True).records
 
 
-def _failed_checks(
-    records: Iterable[dg.EventLogRecord], *, instance: dg.DagsterInstance, sites: Mapping[str, Site], links: LinksResource
-) -> list[Event]:
-    """But for those that failed their run, which is told."""
-    events = []
-    for record in records:
-        event = record.event_log_entry.dagster_event
-        evaluation: Any = event.event_specific_data if event else None
+def _failures_of(
+    run: dg.DagsterRun, record: dg.EventLogRecord, *, instance: dg.DagsterInstance, site: Site | None, links: LinksResource
+) -> Iterator[Event]:
+    """That it failed, and its failed checks, but for those that made it fail."""
+    to, scope = Links(run=links.run(run.run_id)), _scope(run.tags)
+    end = record.event_log_entry
+    if end.dagster_event is not None and end.dagster_event.event_type == dg.DagsterEventType.RUN_FAILURE:
+        words = _why(instance, run.run_id) or end.dagster_event.message or "its log says why"
+        yield run_failed(run_id=run.run_id, job=run.job_name, scope=scope, error=words, site=site, links=to)
+    for entry in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION):
+        evaluation: Any = entry.dagster_event.event_specific_data if entry.dagster_event else None
         is_error = evaluation is not None and evaluation.severity == dg.AssetCheckSeverity.ERROR
         if evaluation is None or evaluation.passed or (evaluation.blocking and is_error):
             continue
-        run = instance.get_run_by_id(record.run_id)
-        tags = run.tags if run else {}
-        site = _site(tags, sites)
-        day = datetime.fromtimestamp(record.timestamp, UTC).date()
-        events.append(
-            check_failed(
-                asset=evaluation.asset_key.to_user_string(),
-                check=evaluation.check_name,
-                is_error=is_error,
-                scope=_scope(tags),
-                day=day,
-                why=_reason(evaluation),
-                site=site,
-                links=Links(run=links.run(record.run_id)),
-            )
+        yield check_failed(
+            asset=evaluation.asset_key.to_user_string(),
+            check=evaluation.check_name,
+            is_error=is_error,
+            scope=scope,
+            day=datetime.fromtimestamp(entry.timestamp, UTC).date(),
+            why=_reason(evaluation),
+            site=site,
+            links=to,
         )
-    return events
 
 
 def _reason(evaluation: Any) -> str:
@@ -152,9 +129,13 @@ def _why(instance: dg.DagsterInstance, run_id: str) -> str | None:
     """The failed step's own words."""
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
         event = entry.dagster_event
-        error = event.step_failure_data.error if event else None
-        if event and error:
-            return f"{event.step_key}: {(error.cause or error).message.strip()}"
+        if event is None:
+            continue
+        data = event.step_failure_data
+        told = data.user_failure_data.description if data.user_failure_data else None  # of a dg.Failure; its message names a class first
+        words = told or ((data.error.cause or data.error).message if data.error else None)
+        if words:
+            return f"{event.step_key}: {words.strip()}"
     return None
 
 
@@ -167,13 +148,3 @@ def _scope(tags: Mapping[str, str]) -> str:
 
 def _site(tags: Mapping[str, str], sites: Mapping[str, Site]) -> Site | None:
     return sites.get(tags.get(SITE_TAG) or tags.get("dagster/partition/site") or "")
-
-
-def _newest_failed_run(instance: dg.DagsterInstance) -> int:
-    found = instance.fetch_run_status_changes(dg.DagsterEventType.RUN_FAILURE, limit=1).records
-    return found[0].storage_id if found else 0
-
-
-def _newest_check(instance: dg.DagsterInstance) -> int:
-    found = instance.get_event_records(dg.EventRecordsFilter(dg.DagsterEventType.ASSET_CHECK_EVALUATION), limit=1)
-    return found[0].storage_id if found else 0
