@@ -9,7 +9,7 @@ from assets.reporting.scope import GRADE_ORDER, Scope
 
 
 def sections(scope: Scope) -> tuple[Section, ...]:
-    return (_drops(scope), _grades(scope), _detector(scope), _validations(scope), _drift(scope))
+    return (_drops(scope), _grades(scope), _detector(scope), _validations(scope), _drift(scope), _notifications(scope))
 
 
 def _drops(scope: Scope) -> Section:
@@ -131,3 +131,16 @@ def _drift(scope: Scope) -> Section:
         "worst_psi": "highest PSI", "worst_ks": "highest KS",
     }  # fmt: skip
     return Section("Drift", figures=figures, tables=tables(table("Most days drifted first", drifted, scope.columns(headings))))
+
+
+def _notifications(scope: Scope) -> Section:
+    found = queries.notifications_by_state(scope.connection, site=scope.site)
+    if found.empty:
+        return Section("Notifications", "Nobody was to be told anything.")
+    figures = (
+        Figure("Waiting to be sent", int(found["pending"].sum()), note="up to now"),
+        Figure("Failed for good", int(found["failed"].sum()), note="start them anew: maintenance notifications retry"),
+        Figure("Sent", int(found["sent"].sum()), note="up to now"),
+    )
+    headings = {"receiver_id": "receiver", "pending": "waiting", "failed": "failed", "sent": "sent", "oldest_at": "oldest since"}
+    return Section("Notifications", figures=figures, tables=tables(table("Notifications by receiver", found, headings)))
