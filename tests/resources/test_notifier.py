@@ -99,16 +99,16 @@ def test_a_receiver_that_never_ends_its_answer_is_left_in_time(web: HttpReceiver
     web.manners = ["dripping"]
     begun = time.monotonic()
     assert NotifierResource(timeout_s=4).send(message(), RECEIVER) == "no answer within 4 s"
-    assert time.monotonic() - begun < 8
+    assert time.monotonic() - begun < 12
 
 
 def test_no_attempt_outlives_its_sender_for_long(web: HttpReceiver) -> None:
     web.manners = ["dripping"]
     begun = time.monotonic()
     order = '{"variable": "ADA_URL", "seconds": 4, "message_id": "m", "severity": "info", "subject": "s", "body": "b"}'
-    alone = subprocess.run([sys.executable, "-m", "resources.sending"], input=order, text=True, cwd=CHECKOUT, check=False)
+    alone = subprocess.run([sys.executable, "-m", "resources.sending"], input=order, text=True, cwd=CHECKOUT, check=False, timeout=30)
     assert alone.returncode == -14
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 20
     assert LEASE.total_seconds() > 2 * SEND_TIMEOUT_S
 
 

@@ -126,9 +126,12 @@ def test_a_receiver_that_is_down_is_tried_again_after_growing_waits(ledger: Ledg
     assert (failed["attempts"], failed["state"]) == (3, "pending")
     assert "refused" in failed["last_error"]
     assert row(ledger, "b")["attempts"] == 0, "the second is not thrown after the first"
+    early = now - timedelta(minutes=2)
+    put(ledger, where, event("c", severity="critical"), now=early)
     with server.serving():
-        assert sent(ledger, where, now=now)["messages_sent"] == 2, "the first success ends the wait of the others"
-    assert len(server.accepted) == 2
+        assert sent(ledger, where, now=early)["messages_sent"] == 2, "what is new is tried at once, and its success ends the wait of b"
+        assert sent(ledger, where, now=now)["messages_sent"] == 1, "a has its own wait"
+    assert [title[-1] for title in server.titles] == ["c", "b", "a"]
     assert row(ledger, "a")["last_error"] is None
 
 
