@@ -7,17 +7,19 @@ from pathlib import Path
 import dagster as dg
 
 from assets import acquisition, advisory, checks, detection, health, learning, manipulation, prognosis
-from jobs import operator, pipeline, schedules
+from jobs import notifications, operator, pipeline, schedules
 from resources.home import Home, plant_folder
 from resources.lake import LakeResource
 from resources.landing import LandingResource
 from resources.ledger.ledger import LEDGER_VARIABLE, LedgerResource
+from resources.links import LinksResource
 from resources.models import STORE_VARIABLE, URI_VARIABLE, ModelsResource
+from resources.notifier import NotifierResource
 from resources.plant import PlantResource
 from resources.plant_files import read_plant
 from resources.reports import ReportsResource
 from resources.validation_pages import ValidationPagesResource
-from sensors import decisions, landing, new_drops
+from sensors import alerts, decisions, landing, new_drops
 from sensors import learning as learning_sensors
 
 ASSET_MODULES = (acquisition, manipulation, detection, health, prognosis, advisory, learning)
@@ -28,6 +30,7 @@ def build_resources(home: Home, *, plant: Path, pinned: Mapping[str, int] | None
 
     As variables, not as values: the launch pad shows a resource's configuration, and a URL may hold a password.
     """
+    links = LinksResource.over(home.folder("reports"))
     return {
         "lake": LakeResource(root=str(home.folder("lake"))),
         "landing": LandingResource(
@@ -42,7 +45,9 @@ def build_resources(home: Home, *, plant: Path, pinned: Mapping[str, int] | None
         ),
         "plant": PlantResource(folder=str(plant)),
         "reports": ReportsResource(root=str(home.folder("reports"))),
-        "validation_pages": ValidationPagesResource(root=str(home.folder("validation"))),
+        "validation_pages": ValidationPagesResource(root=str(home.folder("validation")), dagster_url=links.dagster_url),
+        "links": links,
+        "notifier": NotifierResource(),
     }
 
 
@@ -51,7 +56,7 @@ def build_definitions(home: Home, *, plant: Path, pinned: Mapping[str, int] | No
     return dg.Definitions(
         assets=dg.load_assets_from_modules(ASSET_MODULES),
         asset_checks=dg.load_asset_checks_from_modules([checks]),
-        jobs=[*pipeline.ASSET_JOBS, *operator.OPERATOR_JOBS],
+        jobs=[*pipeline.ASSET_JOBS, *operator.OPERATOR_JOBS, notifications.send_notifications],
         schedules=[schedules.reconcile, schedules.nightly_history_check, *schedules.site_schedules(read_plant(plant))],
         sensors=[
             landing.landing_sensor,
@@ -60,6 +65,8 @@ def build_definitions(home: Home, *, plant: Path, pinned: Mapping[str, int] | No
             learning_sensors.first_detector_sensor,
             learning_sensors.drift_sensor,
             learning_sensors.new_champion_sensor,
+            alerts.notifications_sensor,
+            alerts.failures_sensor,
         ],
         resources=build_resources(home, plant=plant, pinned=pinned),
         executor=dg.in_process_executor,

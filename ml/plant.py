@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from ml.drop_format import DropFormat
+from ml.receivers import NotificationPolicy, Receiver
 from ml.units import conversion
 
 SensorType = Literal["temperature", "vibration", "pressure", "current", "flow", "voltage", "rotation_speed", "level", "power", "other"]
@@ -310,6 +311,7 @@ class Policy(_Value):
     planning: PlanningPolicy = PlanningPolicy()
     training: TrainingPolicy = TrainingPolicy()
     drift: DriftPolicy = DriftPolicy()
+    notifications: NotificationPolicy = NotificationPolicy()
 
 
 # Failure modes by their ISO 14224 codes (annex B): the work each calls for where the plant file says nothing else.
@@ -369,6 +371,7 @@ class Site(_Value):
     parts: tuple[Part, ...] = ()
     repairs: dict[str, RepairPlan] = Field(default={}, description="failure mode -> work; overrides the defaults")
     policy: Policy = Policy()
+    receivers: tuple[Receiver, ...] = Field(default=(), description="who is told of what; without any, nothing is sent")
 
     @property
     def sensors(self) -> tuple[Sensor, ...]:
@@ -405,6 +408,7 @@ class Site(_Value):
             ("sensor_id", [s.sensor_id for s in self.sensors]),
             ("technician_id", [t.technician_id for t in self.technicians]),
             ("part_id", [p.part_id for p in self.parts]),
+            ("receiver_id", [r.receiver_id for r in self.receivers]),
         ):
             twice = sorted({i for i in ids if ids.count(i) > 1})
             if twice:
@@ -430,4 +434,12 @@ class Site(_Value):
             missing = sorted(set(repair.parts) - known_parts)
             if missing:
                 raise ValueError(f"repairs.{mode}.parts: not among the site's parts: {', '.join(missing)}")
+        return self
+
+    @model_validator(mode="after")
+    def _receivers_are_of_its_people(self) -> Self:
+        people = {t.technician_id for t in self.technicians}
+        unknown = [r for r in self.receivers if r.technician_id is not None and r.technician_id not in people]
+        if unknown:
+            raise ValueError(f"receivers: {unknown[0].receiver_id} names {unknown[0].technician_id}, who is no technician of the site")
         return self

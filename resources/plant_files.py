@@ -58,6 +58,11 @@ def read_plant(folder: Path) -> tuple[Site, ...]:
     sites = tuple(read_site(path) for path in paths)
     _demand_unique((s.site, m.machine_id) for s in sites for m in s.machines)
     _demand_unique((s.site, q.sensor_id) for s in sites for q in s.sensors)
+    _demand_unique((s.site, r.receiver_id) for s in sites for r in s.receivers)
+    known = {s.site for s in sites}
+    for owner, receiver in ((s.site, r) for s in sites for r in s.receivers):
+        if unknown := sorted(set(receiver.sites) - known):
+            raise PlantError(f"{owner}.yaml: receivers: {receiver.receiver_id} names the site {unknown[0]!r}; the plant has none such.")
     return sites
 
 
@@ -74,5 +79,7 @@ def _demand_unique(owned: Iterable[tuple[str, str]]) -> None:
     seen: dict[str, str] = {}
     for site, name in owned:
         if name in seen and seen[name] != site:
-            raise PlantError(f"{site}.yaml: {name} is already used in {seen[name]}.yaml; machines and sensors are unique in a plant.")
+            raise PlantError(
+                f"{site}.yaml: {name} is already used in {seen[name]}.yaml; machines, sensors and receivers are unique in a plant."
+            )
         seen[name] = site

@@ -106,6 +106,8 @@ def test_sensors_and_schedules_run_without_a_click() -> None:
         "first_detector_sensor",
         "drift_sensor",
         "new_champion_sensor",
+        "notifications_sensor",
+        "failures_sensor",
     }
     wanted = {"reconcile", "nightly_history_check", "close_of_day_hamburg", "weekly_training_houston"}
     assert {s.name for s in repository.schedule_defs} >= wanted

@@ -20,6 +20,7 @@ from resources.ledger.tables import (
     incidents,
     machine_health,
     maintenance_log,
+    notifications,
     plans,
     predictions,
     promotions,
@@ -255,6 +256,18 @@ def drift_in(connection: Connection, *, site: str | None, start: date, end: date
     query = select(d.c.site, d.c.sensor_id, d.c.machine_id, func.count().label("days"), drifted, said, worst, worst_ks)
     query = query.where(d.c.day.between(start, end)).group_by(d.c.site, d.c.sensor_id, d.c.machine_id)
     return read_frame(connection, _of_site(query, d.c.site, site).order_by(drifted.desc(), worst.desc(), d.c.sensor_id))
+
+
+def notifications_by_state(connection: Connection, *, site: str | None) -> pd.DataFrame:
+    """[receiver_id, pending, failed, sent, oldest_at]: how many up to now, and since when the oldest waits; those under way wait, too."""
+    n = notifications
+    waits = n.c.state.in_(("pending", "sending"))
+    counts = [
+        func.count().filter(c).label(name)
+        for name, c in (("pending", waits), ("failed", n.c.state == "failed"), ("sent", n.c.state == "sent"))
+    ]
+    query = select(n.c.receiver_id, *counts, func.min(n.c.created_at).filter(waits).label("oldest_at"))
+    return read_frame(connection, _of_site(query, n.c.site, site).group_by(n.c.receiver_id).order_by(n.c.receiver_id))
 
 
 def _of_site(query: Select[Any], column: Column[Any], site: str | None) -> Select[Any]:

@@ -13,7 +13,7 @@ NOT_SUSTAINED = "No sensor's drift is sustained: nothing asks for retraining."
 
 
 def sections(scope: Scope) -> tuple[Section, ...]:
-    return (_drops(scope), _grades(scope), _detector(scope), _validations(scope), _drift(scope))
+    return (_drops(scope), _grades(scope), _detector(scope), _validations(scope), _drift(scope), _notifications(scope))
 
 
 def _drops(scope: Scope) -> Section:
@@ -146,3 +146,16 @@ def _said_of_drift(site: Site, drift: SustainedDrift) -> str:
         f"{site.name}: sustained drift against version {drift.version}, {days}: {drift.words}. This asks for retraining, at most once in "
         f"{policy.cooldown_days:g} days; days with an incident that nobody called a false alarm do not count and are not learned from."
     )
+
+
+def _notifications(scope: Scope) -> Section:
+    found = queries.notifications_by_state(scope.connection, site=scope.site)
+    if found.empty:
+        return Section("Notifications", "Nobody was to be told anything.")
+    figures = (
+        Figure("Waiting to be sent", int(found["pending"].sum()), note="up to now"),
+        Figure("Failed for good", int(found["failed"].sum()), note="start them anew: maintenance notifications retry"),
+        Figure("Sent", int(found["sent"].sum()), note="up to now"),
+    )
+    headings = {"receiver_id": "receiver", "pending": "waiting", "failed": "failed", "sent": "sent", "oldest_at": "oldest since"}
+    return Section("Notifications", figures=figures, tables=tables(table("Notifications by receiver", found, headings)))

@@ -5,6 +5,7 @@ know, and the tables that keep the books. Times are timestamptz, days are UTC da
 (site, day) in one transaction, so that any site-day can be processed again, in any order.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
@@ -45,6 +46,7 @@ from expectations.ledger_contracts import (
     WORK_ORDERS,
 )
 from ml.policy import OPEN_STATES, STATES
+from ml.receivers import SEVERITIES
 
 metadata = MetaData(
     naming_convention={
@@ -324,4 +326,39 @@ maintenance_log = Table(
     Column("note", Text, nullable=False),
     CheckConstraint("ended_at >= started_at", name="in_order"),
     Index(None, "site", "machine_id", "started_at"),
+)
+
+
+def _one_of(column: str, values: Iterable[str]) -> str:
+    return f"{column} in (" + ", ".join(f"'{v}'" for v in values) + ")"
+
+
+NOTIFICATION_STATES = ("pending", "sending", "sent", "failed", "withdrawn")
+
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("notification_id", BigInteger, Identity(), primary_key=True),
+    Column("event_key", Text, nullable=False, comment="names the event for good"),
+    Column("receiver_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("site", Text, comment="null: it concerns no single site"),
+    Column("subject", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default="pending", comment="withdrawn: no longer true before it was sent"),
+    Column("created_at", TIME, nullable=False),
+    Column("next_attempt_at", TIME, nullable=False),
+    Column("message_id", Text, comment="the message it went out with, alone or in a summary; the same at every attempt"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("attempted_at", TIME, comment="when the latest attempt began"),
+    Column("lease_until", TIME, comment="who sends it has until then; null unless it is being sent"),
+    Column("sent_at", TIME),
+    Column("last_error", Text),
+    CheckConstraint(_one_of("severity", SEVERITIES), name="severity"),
+    CheckConstraint(_one_of("state", NOTIFICATION_STATES), name="state"),
+    CheckConstraint("(state = 'sending') = (lease_until is not null)", name="lease"),
+    UniqueConstraint("event_key", "receiver_id"),
+    Index("ix_notifications_waiting", "receiver_id", postgresql_where=text("state in ('pending', 'sending')")),
+    Index(None, "receiver_id", "attempted_at"),
 )

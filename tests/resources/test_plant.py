@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from resources.plant_files import PlantError, earliest_day, read_plant
+from tests.conftest import CHECKOUT
 
 GOOD = """
 site: {site}
@@ -72,3 +73,30 @@ def test_an_empty_folder_and_a_missing_one_are_said(tmp_path: Path) -> None:
         read_plant(tmp_path)
     with pytest.raises(PlantError, match="There is no plant folder"):
         read_plant(tmp_path / "nowhere")
+
+
+RECEIVER = "receivers:\n  - {receiver_id: ada, role: planner, url_variable: ADA_URL}\n"
+
+
+def test_a_receiver_belongs_to_one_site_and_names_sites_that_are_there(tmp_path: Path) -> None:
+    a, b = (GOOD.format(site=s, day=2, machine=f"P{s}") for s in "ab")
+    plant(tmp_path, a=a + RECEIVER, b=b + RECEIVER)
+    with pytest.raises(PlantError, match=r"b\.yaml: ada is already used in a\.yaml"):
+        read_plant(tmp_path)
+    plant(tmp_path, b=b + RECEIVER.replace("ada", "ben").replace("role", "sites: [a, c], role"))
+    with pytest.raises(PlantError, match=r"b\.yaml: receivers: ben names the site 'c'; the plant has none such"):
+        read_plant(tmp_path)
+    plant(tmp_path, b=b + RECEIVER.replace("ada", "ben").replace("role", "sites: [a], role"))
+    assert [r.receiver_id for s in read_plant(tmp_path) for r in s.receivers] == ["ada", "ben"]
+
+
+def test_the_receivers_shown_in_the_demonstration_plant_are_ones_that_could_be(tmp_path: Path) -> None:
+    folder = Path(CHECKOUT, "plant")
+    for path in folder.glob("*.yaml"):
+        head, shown, rest = path.read_text().partition("# receivers:\n")
+        uncommented = "receivers:\n" + "".join(line.removeprefix("# ") + "\n" for line in rest.splitlines())
+        (tmp_path / path.name).write_text(head + uncommented if shown else head)
+    found = {r.receiver_id: r for s in read_plant(tmp_path) for r in s.receivers}
+    assert list(found) == ["hh-planners", "hh-brandt-phone", "data-team"]
+    assert found["hh-planners"].quiet_hours is not None
+    assert not any(s.receivers for s in read_plant(folder))

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from types import ModuleType
 
 import pytest
@@ -13,6 +13,7 @@ from sqlalchemy import Connection, insert, select, update
 from assets.reporting.report import Cell, Report, Table
 from assets.reporting.reports import KINDS, build_report
 from resources.ledger import tables as t
+from resources.ledger.tables import notifications
 
 Build = Callable[..., Report]
 
@@ -143,6 +144,25 @@ def test_system_figures_are_those_of_the_week(build: Build) -> None:
     assert figures(report, "Validations") == {"Validations": 7, "Failed": 1, "Expectations not met": 2}
     assert column(find_table(report, "Expectations not met"), "result") == ["failed", "warning"]
     assert find_table(report, "Most days drifted first").rows == (("P-101.vib", "P-101", "level", 2, 7, 0.3, 0.15),)
+
+
+def test_notifications_that_wait_and_that_failed_are_counted_by_receiver(build: Build, ledger: Connection) -> None:
+    at = [datetime(2026, 3, 6, hour, tzinfo=UTC) for hour in range(6)]
+    given = [("ada", "pending", "north"), ("ada", "sent", "north"), ("ada", "failed", "south"), ("ben", "withdrawn", "north"),
+             ("ben", "pending", "north"), ("ben", "failed", None)]  # fmt: skip
+    rows = [
+        {"event_key": f"e{n}", "receiver_id": who, "kind": "overdue", "severity": "info", "site": site, "subject": "s", "body": "b",
+         "state": state, "created_at": at[n], "next_attempt_at": at[n]}
+        for n, (who, state, site) in enumerate(given)
+    ]  # fmt: skip
+    with ledger.begin_nested() as transaction:
+        ledger.execute(insert(notifications), rows)
+        north, everywhere = build("system_health"), build("system_health", site=None)
+        transaction.rollback()
+    assert figures(north, "Notifications") == {"Waiting to be sent": 2, "Failed for good": 0, "Sent": 1}
+    assert figures(everywhere, "Notifications") == {"Waiting to be sent": 2, "Failed for good": 2, "Sent": 1}
+    listed = find_table(everywhere, "Notifications by receiver")
+    assert listed.rows == (("ada", 1, 1, 1, "2026-03-06 00:00"), ("ben", 1, 1, 0, "2026-03-06 04:00"))
 
 
 def test_drops_of_other_days_are_left_out(build: Build, week: ModuleType) -> None:
