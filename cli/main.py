@@ -16,6 +16,7 @@ from cli.errors import CommandError
 from cli.options import HomeOption, PlantOption
 from cli.quarantine import quarantine
 from cli.server import LOOPBACK, PORTS, Address, Service, check_service, run_service
+from cli.shelving import shelve, shelved, unshelve
 from resources.home import HomeError
 from resources.plant_files import PlantError, read_plant
 from resources.postgres import DatabaseError
@@ -170,6 +171,11 @@ def decide(
     with prepared(home=home, plant=plant) as environment:
         hush()
         console.print(submit(environment, order_id, decision, operator=operator, reason=reason, until=until, request_id=request_id))
+
+
+app.command()(shelve)
+app.command()(unshelve)
+app.command()(shelved)
 
 
 @app.command()

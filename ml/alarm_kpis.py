@@ -130,7 +130,8 @@ def assessment(kpis: pd.DataFrame) -> pd.DataFrame:
     """[measure, value, benchmark, result] over stored figures of days and sites (COLUMNS): each measure beside the standard's benchmark.
 
     Means are over all periods, weighted by operators; of the peak and of stale alarms the worst day counts; chattering and fleeting are
-    sums; a share of low counts from 80 % up, of medium and high up to 15 and 5 %. `value` is missing where no alarm was raised. `result` is met, manageable (the average only: up to twice the acceptable), not met, or too few to say.
+    sums; a share is met from 80 % of low up, and up to 15 % of medium and 5 % of high. `value` is missing where no alarm was raised.
+    `result` is met, manageable (the average only: up to twice the acceptable), not met, or too few to say.
     """
     operator_periods = float((kpis["n_periods"] * kpis["n_operators"]).sum())
     n = int(kpis["n_alarms"].sum())

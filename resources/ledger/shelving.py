@@ -27,10 +27,10 @@ class Target:
         return self.incident_id or self.machine_id
 
 
-def incident_target(connection: Connection, incident_id: str) -> Target | None:
-    """The incident as a target; None where the ledger has none of that name."""
-    found = connection.execute(select(incidents.c.site, incidents.c.machine_id).where(incidents.c.incident_id == incident_id)).first()
-    return Target(found[0], found[1], incident_id) if found else None
+def incident_target(connection: Connection, incident_id: str) -> Target:
+    """An incident that the ledger has, as a target."""
+    found = connection.execute(select(incidents.c.site, incidents.c.machine_id).where(incidents.c.incident_id == incident_id)).one()
+    return Target(found.site, found.machine_id, incident_id)
 
 
 def shelve(connection: Connection, target: Target, *, start_at: datetime, until: datetime, who: str, why: str, policy: AlarmPolicy) -> int:
