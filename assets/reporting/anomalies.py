@@ -1,9 +1,9 @@
-"""The anomaly summary: incidents with their verdicts and reasons, the machines concerned, the scores behind them."""
+"""The anomaly summary: incidents with verdicts and reasons, alarms, what was shelved, the machines concerned, the scores behind them."""
 
 import pandas as pd
 
+from assets.reporting import alarms, queries
 from assets.reporting import charts as draw
-from assets.reporting import queries
 from assets.reporting.report import NOTHING, Chart, Figure, Section, charts, table
 from assets.reporting.scope import Scope
 from ml.plant import FAILURE_MODE_NAMES
@@ -13,7 +13,7 @@ VERDICTS = ("credible", "investigate", "false_positive_suspected")
 
 def sections(scope: Scope) -> tuple[Section, ...]:
     found = queries.incidents_in(scope.connection, **scope.range)
-    return (_overview(scope, found), _machines(scope, found), _response(found), _scores(scope))
+    return (_overview(scope, found), alarms.raised_and_shelved(scope), _machines(scope, found), _response(found), _scores(scope))
 
 
 def _overview(scope: Scope, found: pd.DataFrame) -> Section:

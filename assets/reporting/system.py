@@ -1,15 +1,15 @@
-"""The system's own health: deliveries, refused rows, sensor grades, the detector, failed validations, drift."""
+"""The system's own health: deliveries, refused rows, sensor grades, the detector, its alarms, failed validations, drift."""
 
 import pandas as pd
 
+from assets.reporting import alarms, queries
 from assets.reporting import charts as draw
-from assets.reporting import queries
 from assets.reporting.report import NOTHING, Figure, Section, charts, table, tables
 from assets.reporting.scope import GRADE_ORDER, Scope
 
 
 def sections(scope: Scope) -> tuple[Section, ...]:
-    return (_drops(scope), _grades(scope), _detector(scope), _validations(scope), _drift(scope))
+    return (_drops(scope), _grades(scope), _detector(scope), alarms.performance(scope), _validations(scope), _drift(scope))
 
 
 def _drops(scope: Scope) -> Section:
