@@ -135,13 +135,14 @@ def assessment(kpis: pd.DataFrame) -> pd.DataFrame:
     """
     operator_periods = float((kpis["n_periods"] * kpis["n_operators"]).sum())
     n = int(kpis["n_alarms"].sum())
-    mean = n / operator_periods if operator_periods else 0.0
+    mean, per_day = (n / operator_periods, n * _DAY_PERIODS / operator_periods) if operator_periods else (0.0, 0.0)
     peak, stale = float(kpis["rate_peak"].max()), int(kpis["n_stale"].max())
     flood = 100 * float(kpis["n_flood_periods"].sum() / max(int(kpis["n_periods"].sum()), 1))
     chattering, fleeting = int(kpis["n_chattering"].sum()), int(kpis["n_fleeting"].sum())
     shares = {p: 100 * int(kpis[f"n_{p}"].sum()) / n if n else None for p in PRIORITIES}
     rows = [
         ("alarms per 10 minutes and operator, average", mean, "1 acceptable, 2 manageable", _graded(mean)),
+        ("alarms per day and operator, average", per_day, "150 acceptable, 300 manageable", _graded(per_day / 150)),
         ("alarms per 10 minutes and operator, peak", peak, "at most 10", _met(peak <= FLOOD_ABOVE)),
         ("time in flood (%)", flood, "below 1", _met(flood < 1)),
         ("chattering (machine-days)", chattering, "0", _met(chattering == 0)),

@@ -94,9 +94,9 @@ def performance(scope: Scope) -> Section:
     )
     measured = assessment(kpis).round({"value": 3})
     headings = {"measure": "measure", "value": "value", "benchmark": "benchmark of the standard", "result": "result"}
-    days = kpis.assign(flood=(100 * kpis["n_flood_periods"] / kpis["n_periods"].clip(lower=1)).round(1), mean=kpis["rate_mean"].round(3))
+    days = kpis.assign(flood=(100 * kpis["n_flood_periods"] / kpis["n_periods"].clip(lower=1)).round(1))
     per_day = {
-        "day": "day", "n_alarms": "alarms", "mean": "mean rate", "rate_peak": "peak rate", "flood": "in flood (%)",
+        "day": "day", "n_alarms": "alarms", "rate_peak": "peak rate", "flood": "in flood (%)",
         "n_chattering": "chattering", "n_fleeting": "fleeting", "n_stale": "stale", "n_standing": "standing", "n_held_back": "held back",
         "n_high": "high", "n_medium": "medium", "n_low": "low",
     }  # fmt: skip

@@ -179,6 +179,7 @@ def test_the_figures_of_days_are_put_together_by_hand() -> None:
     second = {"n_operators": 2, "n_periods": 72, "n_alarms": 10, "rate_peak": 3, "n_stale": 4, "n_low": 8, "n_medium": 1, "n_high": 1}
     found = assessed(first, second)
     assert found["alarms per 10 minutes and operator, average"] == (pytest.approx(40 / 288), "met")
+    assert found["alarms per day and operator, average"] == (pytest.approx(20), "met")
     assert found["alarms per 10 minutes and operator, peak"] == (12, "not met")
     assert found["time in flood (%)"] == (pytest.approx(100 * 2 / 216), "met")
     assert found["chattering (machine-days)"] == (1, "not met")
@@ -192,6 +193,11 @@ def test_the_figures_of_days_are_put_together_by_hand() -> None:
 @pytest.mark.parametrize(("n", "result"), [(144, "met"), (145, "manageable"), (288, "manageable"), (289, "not met")])
 def test_the_average_has_two_benchmarks(n: int, result: str) -> None:
     assert assessed({"n_alarms": n})["alarms per 10 minutes and operator, average"][1] == result
+
+
+@pytest.mark.parametrize(("n", "result"), [(150, "met"), (151, "manageable"), (300, "manageable"), (301, "not met")])
+def test_so_has_the_average_per_day(n: int, result: str) -> None:
+    assert assessed({"n_alarms": n})["alarms per day and operator, average"] == (pytest.approx(n), result)
 
 
 def test_too_many_grave_alarms_are_not_met_and_few_alarms_say_nothing() -> None:
