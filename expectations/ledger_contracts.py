@@ -116,7 +116,7 @@ INCIDENT_ALARMS = Contract(
         MACHINE_ID,
         Column("alarm_id", pa.string(), "the incident's own name, or that of the event of the whole site that it is part of"),
         Column("is_site_event", pa.bool_(), "its machine moved together with most of the site: they share one alarm"),
-        Column("priority", pa.string(), "by criticality, verdict and peak", one_of=ALARM_PRIORITIES),
+        Column("priority", pa.string(), "by criticality, verdict and peak, as judged when the day was processed", one_of=ALARM_PRIORITIES),
         Column("opened_at", TIMESTAMP, "end of the window that completed the on-delay", "UTC"),
         Column("raised_at", TIMESTAMP, "when its alarm was raised, once; null while it is held back", "UTC", nullable=True),
         Column("shelving_id", pa.int32(), "the shelving that holds it back; null where none does", nullable=True, low=1),
