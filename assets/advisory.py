@@ -18,6 +18,7 @@ from expectations.validation import ValidationOutcome
 from ml.planning import Plan, plan
 from ml.plant import Site
 from ml.policy import follow_up, initial_state, propose
+from ml.shelving import not_shelved
 from ml.workload import standing
 from resources.lake import LakeResource
 from resources.ledger.checked import orders_to_check, plan_to_check
@@ -33,6 +34,7 @@ from resources.ledger.plans import (
     orders_to_plan,
     replace_plan,
 )
+from resources.ledger.shelving import shelvings_between
 from resources.ledger.work import lock_site, orders_awaiting, remind, resume_deferred
 from resources.plant import PlantResource
 from resources.reports import ReportsResource
@@ -45,7 +47,7 @@ GROUP = "advisory_generation"
     group_name=GROUP,
     owners=OWNERS,
     kinds={"postgres", "greatexpectations"},
-    code_version="1",
+    code_version="2",
     partitions_def=site_days,
     deps=[failure_predictions],
     backfill_policy=dg.BackfillPolicy.single_run(),
@@ -71,7 +73,8 @@ def work_orders(
 
     Risk = probability of failure x consequence. A new incident joins its machine's open order. Urgent and confident work is
     approved by policy, all other waits for a person; unanswered it is reminded of, then escalated. Every change of state is
-    a row of the audit log. Source: `failure_predictions` and incidents of the day. Consumer: `maintenance_schedule`.
+    a row of the audit log. No work is proposed for what is shelved at the end of what the day has read. Source: `failure_predictions` and
+    incidents of the day. Consumer: `maintenance_schedule`.
     """
     from expectations.suites import work_orders_suite
     from expectations.validation import validate_table
@@ -82,9 +85,10 @@ def work_orders(
         as_of = _read_until(lake, site, site_day)
         where = site_day.where
         with ledger.begin() as connection:
-            proposals = propose(
-                incidents_on(connection, **where), predictions_on(connection, **where), site=site, as_of=pd.Timestamp(as_of)
-            )
+            active = incidents_on(connection, **where)
+            shelvings = shelvings_between(connection, site=site.site, start=as_of, end=as_of)
+            heard, predicted = not_shelved(active, predictions_on(connection, **where), shelvings=shelvings, at=as_of)
+            proposals = propose(heard, predicted, site=site, as_of=pd.Timestamp(as_of))
             policy = site.policy.approval
             orders = {open_or_join(connection, p, **where, state=initial_state(p, policy), as_of=as_of, policy=policy) for p in proposals}
             resume_deferred(connection, site=site.site, until=as_of)
@@ -101,7 +105,14 @@ def work_orders(
         outcome = validate_table(stored, suite=work_orders_suite())
         with ledger.begin() as connection:
             validations.keep(connection, outcome, site_day)
-        report(context, site_day, rows=len(orders - {None}), proposals=len(proposals), reminders=reminders)
+        report(
+            context,
+            site_day,
+            rows=len(orders - {None}),
+            proposals=len(proposals),
+            reminders=reminders,
+            incidents_shelved=len(active) - len(heard),
+        )
     return dg.MaterializeResult(check_results=[validations.check("orders_can_be_worked_with")])
 
 

@@ -7,10 +7,11 @@ import dagster as dg
 import pandas as pd
 from sqlalchemy import Connection
 
+from assets.annunciation import Annunciation
 from assets.partitions import LOOK_BACK_DAYS, SiteDay, across_site, looking_back, site_days, site_days_of
 from assets.recording import OWNERS, Validations, column_schema, report
 from expectations.contracts import ANOMALY_SCORES
-from expectations.ledger_contracts import INCIDENT_ASSESSMENTS
+from expectations.ledger_contracts import ALARM_KPIS, INCIDENT_ALARMS, INCIDENT_ASSESSMENTS
 from ml.evidence import COLUMNS as EVIDENCE_COLUMNS
 from ml.evidence import build_evidence
 from ml.feedback import fit_calibration
@@ -118,7 +119,7 @@ def _verified_champion(ledger: LedgerResource, models: ModelsResource, *, site: 
     group_name=GROUP,
     owners=OWNERS,
     kinds={"greatexpectations", "postgres"},
-    code_version="2",
+    code_version="3",
     partitions_def=site_days,
     deps=[
         looking_back("anomaly_scores", days=LOOK_BACK_DAYS),
@@ -126,7 +127,11 @@ def _verified_champion(ledger: LedgerResource, models: ModelsResource, *, site: 
         looking_back("sensor_quality", days=LOOK_BACK_DAYS),
     ],
     backfill_policy=dg.BackfillPolicy.single_run(),
-    metadata={"dagster/column_schema": column_schema(INCIDENT_ASSESSMENTS)},
+    metadata={
+        "dagster/column_schema": column_schema(INCIDENT_ASSESSMENTS),
+        "incident_alarms": dg.MetadataValue.table_schema(column_schema(INCIDENT_ALARMS)),
+        "alarm_kpis": dg.MetadataValue.table_schema(column_schema(ALARM_KPIS)),
+    },
     check_specs=[
         dg.AssetCheckSpec(
             "incidents_are_judged",
@@ -148,8 +153,9 @@ def incidents(
     One row per incident and day in the ledger's `incident_assessments`: what was known at the day's end. An incident is
     named by machine and onset, so a re-run finds the same one. The verdict (credible, investigate, false positive suspected)
     comes from Great Expectations over the evidence: detectors that agree, duration, sensor grades and faults, gaps, starts and
-    stops, maintenance, the whole site moving at once; calibrated by people's labels where there are 20. Source: `anomaly_scores` of a
-    week. Consumers: prognosis, work orders, reports.
+    stops, maintenance, the whole site moving at once; calibrated by people's labels where there are 20. Each
+    raises one alarm in its life (`incident_alarms`), with most of the site as one
+    event of the site, unless it is shelved. Source: `anomaly_scores` of a week. Consumers: prognosis, work orders, reports.
     """
     from expectations.verdicts import calibrated, judge_incidents
 
@@ -169,10 +175,12 @@ def incidents(
             verdicts = calibrated(judgement.verdicts, calibrate=calibration.apply, policy=site.policy.verdict)
             judged = _judged(found, evidence, scores, verdicts=verdicts)
             replace_incidents(connection, judged, site=site.site, day=site_day.day)
+            alarms = Annunciation.of(connection, judged, scores=scores, site=site, site_day=site_day)
+            alarms.keep(connection, site_day)
             validations.keep(connection, judgement.outcome, site_day)
         counts = judged["verdict"].value_counts()
         counted = {verdict: int(counts.get(verdict, 0)) for verdict in ("credible", "investigate", "false_positive_suspected")}
-        report(context, site_day, rows=len(judged), figures=counted, confidence=calibration.words)
+        report(context, site_day, rows=len(judged), figures=counted | alarms.figures, confidence=calibration.words)
     return dg.MaterializeResult(check_results=[validations.check("incidents_are_judged", severity=dg.AssetCheckSeverity.WARN)])
 
 

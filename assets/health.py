@@ -22,7 +22,7 @@ from resources.validation_pages import ValidationPagesResource
     group_name="health_assessment",
     owners=OWNERS,
     kinds={"pandas", "postgres", "greatexpectations"},
-    code_version="1",
+    code_version="2",
     partitions_def=site_days,
     deps=[anomaly_scores, incidents, machine_features],
     backfill_policy=dg.BackfillPolicy.single_run(),

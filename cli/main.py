@@ -17,6 +17,7 @@ from cli.notifications import notifications
 from cli.options import HomeOption, PlantOption
 from cli.quarantine import quarantine
 from cli.server import LOOPBACK, PORTS, Address, Service, check_service, run_service
+from cli.shelving import shelve, shelved, unshelve
 from resources.home import HomeError
 from resources.plant_files import PlantError, read_plant
 from resources.postgres import DatabaseError
@@ -187,6 +188,11 @@ def decide(
                 is_false_alarm=is_false_alarm,
             )
         )
+
+
+app.command()(shelve)
+app.command()(unshelve)
+app.command()(shelved)
 
 
 @app.command()

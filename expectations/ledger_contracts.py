@@ -11,6 +11,7 @@ from ml.plant import FAILURE_MODE_NAMES
 
 DAY = pa.date32()
 JSON = pa.json_()
+ALARM_PRIORITIES = ("high", "medium", "low")
 VERDICTS = ("credible", "investigate", "false_positive_suspected")
 ORDER_STATES = (
     "proposed", "awaiting_decision", "approved", "scheduled", "in_progress", "completed", "rejected", "deferred", "cancelled",
@@ -107,6 +108,48 @@ INCIDENT_ASSESSMENTS = Contract(
     key=("incident_id", "day"),
 )
 
+INCIDENT_ALARMS = Contract(
+    "incident_alarms",
+    (
+        _SITE,
+        _DAY,
+        _INCIDENT_ID,
+        MACHINE_ID,
+        Column("alarm_id", pa.string(), "the incident's own name, or that of the event of the whole site that it is part of"),
+        Column("is_site_event", pa.bool_(), "its machine moved together with most of the site: they share one alarm"),
+        Column("priority", pa.string(), "by criticality, verdict and peak, as judged when the day was processed", one_of=ALARM_PRIORITIES),
+        Column("opened_at", TIMESTAMP, "end of the window that completed the on-delay", "UTC"),
+        Column("raised_at", TIMESTAMP, "when its alarm was raised, once; null while it is held back", "UTC", nullable=True),
+        Column("shelving_id", pa.int32(), "the shelving that holds it back; null where none does", nullable=True, low=1),
+    ),
+    key=("site", "day", "incident_id"),
+)
+
+_COUNTS = "of the alarms raised on the day"
+ALARM_KPIS = Contract(
+    "alarm_kpis",
+    (
+        _SITE,
+        _DAY,
+        Column("n_operators", pa.int32(), "people who share the site's alarms", low=1),
+        Column("n_periods", pa.int32(), "periods of 10 minutes that the day had been read for", low=0, high=144),
+        Column("n_alarms", pa.int32(), "alarms raised on the day; an event of the whole site is one", low=0),
+        Column("n_site_events", pa.int32(), "of them, events of the whole site", low=0),
+        number("rate_mean", "alarms per 10 minutes and operator, mean of the periods", low=0),
+        number("rate_peak", "alarms per 10 minutes and operator, highest of the periods", low=0),
+        Column("n_flood_periods", pa.int32(), "periods in flood: from more than 10 alarms per operator to fewer than 5", low=0, high=144),
+        Column("n_chattering", pa.int32(), "machines with their third alarm within 24 hours", low=0),
+        Column("n_fleeting", pa.int32(), "alarms of the day that were over within 30 minutes", low=0),
+        Column("n_stale", pa.int32(), "alarms that had stood for more than 24 hours, without those shelved", low=0),
+        Column("n_standing", pa.int32(), "alarms that still stood at the end, without those shelved", low=0),
+        Column("n_held_back", pa.int32(), "active incidents whose alarm a shelving held back", low=0),
+        Column("n_high", pa.int32(), f"{_COUNTS}, those of priority high", low=0),
+        Column("n_medium", pa.int32(), f"{_COUNTS}, those of priority medium", low=0),
+        Column("n_low", pa.int32(), f"{_COUNTS}, those of priority low", low=0),
+    ),
+    key=("site", "day"),
+)
+
 WORK_ORDERS = Contract(
     "work_orders",
     (
@@ -201,6 +244,7 @@ DRIFT_FINDINGS = Contract(
 LEDGER_CONTRACTS: dict[str, Contract] = {
     c.table: c
     for c in (
-        MACHINE_HEALTH, PREDICTIONS, INCIDENTS, INCIDENT_ASSESSMENTS, WORK_ORDERS, PLANS, ASSIGNMENTS, UNPLANNED_ORDERS, DRIFT_FINDINGS,
+        MACHINE_HEALTH, PREDICTIONS, INCIDENTS, INCIDENT_ASSESSMENTS, INCIDENT_ALARMS, ALARM_KPIS, WORK_ORDERS,
+        PLANS, ASSIGNMENTS, UNPLANNED_ORDERS, DRIFT_FINDINGS,
     )
 }  # fmt: skip

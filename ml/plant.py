@@ -238,6 +238,16 @@ class VerdictPolicy(_Value):
         return self
 
 
+class AlarmPolicy(_Value):
+    """Who hears the site's alarms, what is one event of the whole site, and for how long alarms may be shelved."""
+
+    operators: int = Field(default=1, ge=1, description="people who share the site's alarms at one time")
+    site_event_minutes: int = Field(default=30, ge=0, description="onsets no further apart than this can be one event of the site")
+    site_event_share: float = Field(default=0.6, gt=0.5, le=1, description="share of the machines then scored, from which it is one event")
+    site_event_machines: int = Field(default=3, ge=2, description="and at least so many machines")
+    max_shelved_h: float = Field(default=168, gt=0, le=720, description="a machine or incident may be shelved for no longer than this")
+
+
 class ApprovalPolicy(_Value):
     auto_approve_probability: Share = Field(default=0.7, description="of failure within urgent_within_days")
     auto_approve_confidence: Share = Field(default=0.85, description="of the incident's verdict")
@@ -306,6 +316,7 @@ class DriftPolicy(_Value):
 class Policy(_Value):
     detection: DetectionPolicy = DetectionPolicy()
     verdict: VerdictPolicy = VerdictPolicy()
+    alarms: AlarmPolicy = AlarmPolicy()
     approval: ApprovalPolicy = ApprovalPolicy()
     prognosis: PrognosisPolicy = PrognosisPolicy()
     planning: PlanningPolicy = PlanningPolicy()

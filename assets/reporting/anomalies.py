@@ -1,9 +1,9 @@
-"""The anomaly summary: incidents with their verdicts and reasons, the machines concerned, how often they were real, the scores."""
+"""The anomaly summary: incidents with verdicts and reasons, alarms, what was shelved, machines, how often they were real, scores."""
 
 import pandas as pd
 
+from assets.reporting import alarms, precision, queries
 from assets.reporting import charts as draw
-from assets.reporting import precision, queries
 from assets.reporting.report import NOTHING, Chart, Figure, Section, charts, table
 from assets.reporting.scope import Scope
 from ml.plant import FAILURE_MODE_NAMES
@@ -13,7 +13,8 @@ VERDICTS = ("credible", "investigate", "false_positive_suspected")
 
 def sections(scope: Scope) -> tuple[Section, ...]:
     found = queries.incidents_in(scope.connection, **scope.range)
-    return (_overview(scope, found), _machines(scope, found), _response(found), precision.section(scope), _scores(scope))
+    raised = alarms.raised_and_shelved(scope)
+    return (_overview(scope, found), raised, _machines(scope, found), _response(found), precision.section(scope), _scores(scope))
 
 
 def _overview(scope: Scope, found: pd.DataFrame) -> Section:

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 BADGE_COLUMNS = frozenset({"verdict", "state", "priority", "grade", "result"})
 TONES = {
-    "bad": ("credible", "urgent", "F", "failed", "refused", "rejected"),
-    "warn": ("investigate", "high", "C", "awaiting_decision", "warning", "deferred", "not promoted"),
+    "bad": ("credible", "urgent", "F", "failed", "refused", "rejected", "not met"),
+    "warn": ("investigate", "high", "C", "awaiting_decision", "warning", "deferred", "not promoted", "manageable"),
     "info": ("medium", "B", "proposed", "approved", "scheduled", "in_progress"),
-    "good": ("A", "completed", "accepted", "passed", "promoted"),
+    "good": ("A", "completed", "accepted", "passed", "promoted", "met"),
 }
 _TONE_OF = {word: tone for tone, words in TONES.items() for word in words}
 

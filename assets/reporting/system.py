@@ -1,9 +1,9 @@
-"""The system's own health: deliveries, refused rows, sensor grades, the detector, failed validations, drift."""
+"""The system's own health: deliveries, refused rows, sensor grades, the detector, its alarms, failed validations, drift."""
 
 import pandas as pd
 
+from assets.reporting import alarms, queries
 from assets.reporting import charts as draw
-from assets.reporting import queries
 from assets.reporting.report import NOTHING, Figure, Section, charts, table, tables
 from assets.reporting.scope import GRADE_ORDER, Scope
 from ml.plant import Site
@@ -13,7 +13,8 @@ NOT_SUSTAINED = "No sensor's drift is sustained: nothing asks for retraining."
 
 
 def sections(scope: Scope) -> tuple[Section, ...]:
-    return (_drops(scope), _grades(scope), _detector(scope), _validations(scope), _drift(scope), _notifications(scope))
+    known = (_drops(scope), _grades(scope), _detector(scope), alarms.performance(scope))
+    return (*known, _validations(scope), _drift(scope), _notifications(scope))
 
 
 def _drops(scope: Scope) -> Section:

@@ -5,7 +5,7 @@ Never used on the ledger itself: what is taken back is gone.
 
 from datetime import UTC, date, datetime, time, timedelta
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, false, func, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, false, func, select, tuple_, update
 
 from resources.ledger.ledger import engine_for
 from resources.ledger.tables import decisions as decisions_table
@@ -14,7 +14,8 @@ from resources.ledger.tables import maintenance_log as log
 
 # What a site-day leaves by its own key; what hangs on orders and incidents goes with them.
 PER_SITE_DAY = (
-    "assignments", "unplanned_orders", "plans", "predictions", "machine_health", "drift_findings", "validations", "incident_assessments",
+    "assignments", "unplanned_orders", "plans", "predictions", "machine_health", "drift_findings", "alarm_kpis", "validations",
+    "incident_assessments",
 )  # fmt: skip
 
 
@@ -71,6 +72,6 @@ def _forget(connection: Connection, table: Table, condition: ColumnElement[bool]
     for child in metadata.sorted_tables:
         for key in child.foreign_key_constraints:
             if key.referred_table is table and child is not table:
-                [element] = key.elements
-                _forget(connection, child, element.parent.in_(select(element.column).where(condition)))
+                own, referred = ([getattr(e, side) for e in key.elements] for side in ("parent", "column"))
+                _forget(connection, child, tuple_(*own).in_(select(*referred).where(condition)))
     connection.execute(delete(table).where(condition))

@@ -33,9 +33,11 @@ from sqlalchemy.types import TypeEngine
 
 from expectations.contracts import TIMESTAMP, Contract
 from expectations.ledger_contracts import (
+    ALARM_KPIS,
     ASSIGNMENTS,
     DAY,
     DRIFT_FINDINGS,
+    INCIDENT_ALARMS,
     INCIDENT_ASSESSMENTS,
     INCIDENTS,
     JSON,
@@ -225,6 +227,40 @@ incident_labels = Table(
     CheckConstraint("label in ('confirmed', 'false_alarm')", name="label"),
     CheckConstraint("source in ('decision', 'completion', 'person')", name="source"),
 )
+
+shelvings = Table(
+    "shelvings",
+    metadata,
+    Column("shelving_id", Integer, Identity(), primary_key=True),
+    Column("site", Text, nullable=False),
+    Column("machine_id", Text, nullable=False),
+    Column("incident_id", Text, comment="null: the machine with all its incidents"),
+    Column("start_at", TIME, nullable=False, comment="in the time of the readings, as all three times"),
+    Column("until", TIME, nullable=False, comment="when it is over by itself"),
+    Column("who", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("recorded_at", TIME, nullable=False, server_default=text("clock_timestamp()")),
+    Column("ended_at", TIME, comment="when a person ended it before its time; null where nobody did, as the next three"),
+    Column("ended_by", Text),
+    Column("ended_why", Text),
+    Column("end_recorded_at", TIME),
+    CheckConstraint("until > start_at", name="in_order"),
+    CheckConstraint("ended_at between start_at and until", name="ended_within"),
+    CheckConstraint("(ended_at is null) = (ended_by is null) and (ended_at is null) = (ended_why is null)", name="ended_by_someone"),
+    Index(None, "site", "until"),
+)
+
+incident_alarms = Table(
+    "incident_alarms",
+    metadata,
+    *_columns(INCIDENT_ALARMS),
+    ForeignKeyConstraint(["incident_id", "day"], ["incident_assessments.incident_id", "incident_assessments.day"], ondelete="CASCADE"),
+    ForeignKeyConstraint(["shelving_id"], ["shelvings.shelving_id"]),
+    CheckConstraint("raised_at >= opened_at or is_site_event", name="raised_once_open"),
+    Index(None, "incident_id"),
+)
+
+alarm_kpis = Table("alarm_kpis", metadata, *_columns(ALARM_KPIS))
 
 revalidations = Table(
     "revalidations",

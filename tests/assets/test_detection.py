@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -9,15 +10,19 @@ import pandas as pd
 import pytest
 from sqlalchemy import insert, select
 
+from assets.advisory import work_orders
 from assets.detection import anomaly_scores, incidents
 from assets.partitions import SiteDay
 from assets.prognosis import failure_predictions
 from expectations.contracts import CONTRACTS, MEMBERS
+from ml.plant import AlarmPolicy
 from resources.lake import LakeResource
 from resources.ledger.findings import Label, incidents_on, label_incidents
 from resources.ledger.ledger import LedgerResource
-from resources.ledger.tables import incident_assessments, validations
+from resources.ledger.shelving import Target, shelve
+from resources.ledger.tables import alarm_kpis, incident_alarms, incident_assessments, validations
 from resources.ledger.tables import incidents as incidents_table
+from resources.ledger.work import list_orders
 from resources.plant import PlantResource
 from resources.validation_pages import ValidationPagesResource
 from tests.conftest import CHECKOUT
@@ -78,7 +83,7 @@ class Detection:
         self.ledger, self.root = ledger, root
         self.lake = LakeResource(root=str(root / "lake"))
 
-    def run(self, day: date) -> dg.ExecuteInProcessResult:
+    def run(self, day: date, asset: dg.AssetsDefinition = incidents) -> dg.ExecuteInProcessResult:
         with dg.DagsterInstance.ephemeral() as instance:
             instance.add_dynamic_partitions("site", ["hamburg"])
             resources = {
@@ -87,13 +92,30 @@ class Detection:
                 "plant": PlantResource(folder=str(CHECKOUT / "plant")),
                 "validation_pages": ValidationPagesResource(root=str(self.root / "validation")),
             }
-            return dg.materialize([incidents], partition_key=SiteDay(day, "hamburg").key, resources=resources, instance=instance)
+            return dg.materialize([asset], partition_key=SiteDay(day, "hamburg").key, resources=resources, instance=instance)
 
     def stored(self, *tables: pd.DataFrame, day: date) -> None:
         scored = pd.concat(tables, ignore_index=True).sort_values(["machine_id", "window_start"])
         self.lake.write("anomaly_scores", scored, site="hamburg", day=day)
         for table in ("machine_features", "sensor_quality"):
             self.lake.write(table, beside(scored, table=table), site="hamburg", day=day)
+
+    def shelve(self, machine_id: str, *, start: float, until: float) -> int:
+        """Hours of DAY."""
+        times = {name: pd.Timestamp(DAY, tz="UTC") + pd.Timedelta(hours=h) for name, h in (("start_at", start), ("until", until))}
+        with self.ledger.begin() as connection:
+            return shelve(connection, Target("hamburg", machine_id), **times, who="Kim", why="overhaul", policy=AlarmPolicy())
+
+    def alarms(self, day: date) -> list[tuple[str, str, str | None]]:
+        """(incident, alarm, when it was raised) as known at the end of the day."""
+        a = incident_alarms.c
+        query = select(a.incident_id, a.alarm_id, a.raised_at).where(a.day == day).order_by(a.incident_id)
+        with self.ledger.begin() as connection:
+            return [(i, alarm, raised and f"{raised:%d %H:%M}") for i, alarm, raised in connection.execute(query)]
+
+    def kpis(self, day: date) -> dict[str, Any]:
+        with self.ledger.begin() as connection:
+            return dict(connection.execute(select(alarm_kpis).where(alarm_kpis.c.day == day)).mappings().one())
 
     def validation(self) -> tuple[int, bool]:
         with self.ledger.begin() as connection:
@@ -189,3 +211,84 @@ def test_with_twenty_labels_what_people_found_corrects_the_confidence(detection:
     else:
         assert row["confidence"] == row["confidence_by_rules"]
         assert made.metadata["confidence"].value == "not calibrated: 19 of the 20 labelled incidents needed"
+
+
+# --- alarms ---
+
+NEXT = DAY + timedelta(days=1)
+
+
+def two_days(detection: Detection) -> None:
+    """HH-P101 anomalous from 10:00 of the first day to 10:00 of the next."""
+    detection.stored(scores("HH-P101", day=DAY, anomalous=slice(60, 144), version=1), day=DAY)
+    detection.stored(scores("HH-P101", day=NEXT, anomalous=slice(0, 60), version=1), day=NEXT)
+
+
+INCIDENT = "HH-P101@2026-10-20T10:00Z"
+
+
+def test_an_incident_of_two_days_raises_one_alarm_whichever_day_is_made_again(detection: Detection) -> None:
+    two_days(detection)
+    for day in (DAY, NEXT, DAY, NEXT, NEXT):
+        assert detection.run(day).success
+    assert detection.alarms(DAY) == detection.alarms(NEXT) == [(INCIDENT, INCIDENT, "20 10:30")]
+    assert [detection.kpis(day)["n_alarms"] for day in (DAY, NEXT)] == [1, 0]
+    first = detection.kpis(DAY)
+    assert (first["rate_peak"], first["rate_mean"], first["n_standing"], first["n_periods"]) == (1, pytest.approx(1 / 144), 1, 144)
+
+
+def test_a_day_made_before_the_day_before_it_finds_the_same(detection: Detection) -> None:
+    two_days(detection)
+    assert detection.run(NEXT).success
+    alone = (detection.alarms(NEXT), detection.kpis(NEXT))
+    assert detection.run(DAY).success
+    assert detection.run(NEXT).success
+    assert (detection.alarms(NEXT), detection.kpis(NEXT)) == alone
+
+
+def test_what_was_found_no_more_leaves_no_alarm(detection: Detection) -> None:
+    detection.stored(scores("HH-P101", day=DAY, anomalous=slice(60, 80), version=1), day=DAY)
+    assert detection.run(DAY).success
+    detection.stored(scores("HH-P101", day=DAY, anomalous=slice(0, 0), version=2), day=DAY)
+    assert detection.run(DAY).success
+    assert detection.alarms(DAY) == []
+    assert detection.kpis(DAY)["n_alarms"] == 0
+
+
+def test_a_shelved_machine_is_judged_and_heard_when_its_time_is_over(detection: Detection) -> None:
+    two_days(detection)
+    n = detection.shelve("HH-P101", start=9, until=24 + 6)
+    assert detection.run(DAY).success
+    assert detection.run(NEXT).success
+    assert detection.alarms(DAY) == [(INCIDENT, INCIDENT, None)]
+    assert detection.alarms(NEXT) == [(INCIDENT, INCIDENT, "21 06:00")]
+    assert [(k["n_alarms"], k["n_held_back"]) for k in (detection.kpis(DAY), detection.kpis(NEXT))] == [(0, 1), (1, 0)]
+    with detection.ledger.begin() as connection:
+        assert incidents_on(connection, site="hamburg", day=DAY)["verdict"].notna().all()
+        assert connection.scalars(select(incident_alarms.c.shelving_id).where(incident_alarms.c.day == DAY)).one() == n
+
+
+def test_most_of_a_site_at_once_is_one_alarm(detection: Detection) -> None:
+    machines = ["HH-P101", "HH-P102", "HH-P103", "HH-M201", "HH-C301"]
+    moved = [scores(m, day=DAY, anomalous=slice(60 + i % 2, 80), version=1) for i, m in enumerate(machines[:4])]
+    detection.stored(*moved, scores("HH-C301", day=DAY, anomalous=slice(0, 0), version=1), day=DAY)
+    assert detection.run(DAY).success
+    found = detection.alarms(DAY)
+    assert {alarm for _, alarm, _ in found} == {"site:hamburg@2026-10-20T10:00Z"}
+    assert [raised for _, _, raised in found] == ["20 10:40"] * 4, "60 % of five scored machines are three: the third was there at 10:40"
+    kpis = detection.kpis(DAY)
+    assert (kpis["n_alarms"], kpis["n_site_events"], kpis["rate_peak"]) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(("until", "n_orders"), [(24, 1), (25, 0)])
+def test_no_work_is_proposed_for_what_is_shelved_at_the_end_of_what_was_read(detection: Detection, until: float, n_orders: int) -> None:
+    detection.stored(scores("HH-P101", day=DAY, anomalous=slice(60, 144), version=1), day=DAY)
+    detection.shelve("HH-P101", start=9, until=until)
+    assert detection.run(DAY).success
+    result = detection.run(DAY, work_orders)
+    assert result.success
+    with detection.ledger.begin() as connection:
+        assert incidents_on(connection, site="hamburg", day=DAY)["verdict"].tolist() == ["credible"]
+        assert len(list_orders(connection, site="hamburg")) == n_orders
+    [event] = result.asset_materializations_for_node("work_orders")
+    assert event.metadata["incidents_shelved"].value == 1 - n_orders

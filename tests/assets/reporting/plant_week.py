@@ -141,6 +141,7 @@ def fill(connection: Connection) -> None:
     """The ledger of the week."""
     _fill_drops(connection)
     _fill_incidents(connection)
+    _fill_alarms(connection)
     _fill_predictions(connection)
     _fill_orders(connection)
     _fill_learning(connection)
@@ -202,6 +203,47 @@ def _fill_incidents(connection: Connection) -> None:
                 "model_version": 3,
             }  # fmt: skip
             connection.execute(insert(t.incident_assessments).values(assessed))
+
+
+def _fill_alarms(connection: Connection) -> None:
+    """P-101 raised one alarm that stands to the end, K-301 one that stood for 27.5 hours; M-201 was shelved while its incident lasted."""
+    shelving = {
+        "site": "north", "machine_id": "M-201", "incident_id": None, "start_at": at(3, 5), "until": at(3, 20), "who": "Kim <i>Ross</i>",
+        "why": "gearbox overhaul", "ended_at": at(3, 14), "ended_by": "Lee", "ended_why": "done early", "end_recorded_at": at(3, 14),
+    }  # fmt: skip
+    connection.execute(insert(t.shelvings).values(shelving))
+    # machine, days, priority, raised, shelving
+    for machine_id, days, priority, raised in (
+        ("P-101", (4, 5, 6), "high", 6.5),
+        ("K-301", (1, 2), "low", 6.5),
+        ("M-201", (3,), "medium", None),
+    ):
+        incident_id = f"{machine_id}@{at(days[0], 6):%Y-%m-%dT%H:%M}Z"
+        row = {
+            "site": "north", "incident_id": incident_id, "machine_id": machine_id, "alarm_id": incident_id, "is_site_event": False,
+            "priority": priority, "opened_at": at(days[0], 6.5), "raised_at": raised and at(days[0], raised), "shelving_id": None if raised else 1,
+        }  # fmt: skip
+        connection.execute(insert(t.incident_alarms), [row | {"day": DAYS[n]} for n in days])
+    names = ("n_alarms", "n_stale", "n_standing", "n_held_back", "n_high", "n_low")
+    figures = (
+        (0,) * 6,
+        (1, 0, 1, 0, 0, 1),
+        (0, 1, 0, 0, 0, 0),
+        (0, 0, 0, 1, 0, 0),
+        (1, 0, 1, 0, 1, 0),
+        (0, 1, 1, 0, 0, 0),
+        (0, 1, 1, 0, 0, 0),
+    )
+    for day, values in zip(DAYS, figures, strict=True):
+        counts = dict(zip(names, values, strict=True)) | {
+            "n_site_events": 0,
+            "n_flood_periods": 0,
+            "n_chattering": 0,
+            "n_fleeting": 0,
+            "n_medium": 0,
+        }
+        rates = {"rate_mean": values[0] / 144, "rate_peak": values[0]}
+        connection.execute(insert(t.alarm_kpis).values(site="north", day=day, n_operators=1, n_periods=144, **counts, **rates))
 
 
 def _fill_predictions(connection: Connection) -> None:
