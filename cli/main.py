@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from cli.environment import Environment, hush, places, prepared
 from cli.errors import CommandError
+from cli.models import models
 from cli.options import HomeOption, PlantOption
 from cli.quarantine import quarantine
 from cli.server import LOOPBACK, PORTS, Address, Service, check_service, run_service
@@ -31,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(quarantine, name="quarantine")
+app.add_typer(models, name="models")
 console = Console()
 
 DayOption = Annotated[Optional[datetime], typer.Option(formats=["%Y-%m-%d"], help="First day (UTC); left out: so that it ends yesterday.")]
