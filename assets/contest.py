@@ -1,10 +1,12 @@
 """Challenger against champion: the same days, the same replayed faults, the same clock; and what the gate says to it."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from ml.fault_replay import Round, by_kind, outcome, rounds
@@ -72,27 +74,35 @@ def replayed_rounds(material: "Material", *, site: Site) -> tuple[Round, ...]:
     return rounds(material.healthy, site=site, start=start, end=last + pd.Timedelta(days=1), seed=site.policy.training.seed)
 
 
-def judge(detector: "SiteDetector", material: "Material", *, site: Site, replayed: tuple[Round, ...]) -> Judged:
-    scores = detector.score(material.features, site=site, model_version=1)
-    faults = outcome(detector, replayed, clean=scores, site=site)
-    found = performance(
-        scores,
-        site=site,
-        machines=len(detector.models.keys() & {m.machine_id for m in site.machines}),
-        real=material.real,
-        maintenance=material.maintenance,
-        observed_from=pd.Timestamp(material.split.observed[0], tz="UTC"),
-        kinds=by_kind(faults),
-    )
-    return Judged(found, scores, faults)
+def judge(detectors: Sequence["SiteDetector"], material: "Material", *, site: Site) -> tuple[Judged, ...]:
+    """All on the same days; of the faults replayed into them, those that each can be judged by."""
+    replayed = replayed_rounds(material, site=site)
+    scores = [detector.score(material.features, site=site, model_version=1) for detector in detectors]
+    faults = [outcome(detector, replayed, clean=clean, site=site) for detector, clean in zip(detectors, scores, strict=True)]
+    is_clear = np.logical_and.reduce([found["is_clear"].to_numpy(dtype=np.bool_) for found in faults])
+    judged = []
+    for detector, clean, found in zip(detectors, scores, faults, strict=True):
+        reached = performance(
+            clean,
+            site=site,
+            machines=len(detector.models.keys() & {m.machine_id for m in site.machines}),
+            real=material.real,
+            maintenance=material.maintenance,
+            observed_from=pd.Timestamp(material.split.observed[0], tz="UTC"),
+            kinds=by_kind(found[is_clear]),
+        )
+        judged.append(Judged(reached, clean, found[is_clear]))
+    return tuple(judged)
 
 
 def compare(
     detector: "SiteDetector", material: "Material", *, champion: int | None, ledger: LedgerResource, models: ModelsResource, site: Site
 ) -> Comparison:
     """The gate. Without a champion that can be compared with, it is passed."""
-    split, replayed = material.split, replayed_rounds(material, site=site)
-    challenger = judge(detector, material, site=site, replayed=replayed)
+    split = material.split
+    standing = None if champion is None else _standing(champion, ledger=ledger, models=models, site=site)
+    opponents = [standing.detector] if isinstance(standing, _Standing) else []
+    challenger, *others = judge([detector, *opponents], material, site=site)
     days = f"{split.observed[0]} to {split.observed[-1]}"
     is_unseen = split.comparison_from is not None
     rate_name = "false_alarms_per_machine_month" if is_unseen else "false_alarms_per_machine_month_in_sample"
@@ -104,14 +114,13 @@ def compare(
         said = figures | gate_figures(challenger.performance, None)
         return Comparison(champion, challenger, rate_name, said, is_better=True, why=f"promoted: {why}", table=table)
 
-    if champion is None:
+    if standing is None:
         return alone("first detector of the site, there is none to compare with")
-    standing = _standing(champion, ledger=ledger, models=models, site=site)
     if isinstance(standing, str):
         return alone(standing)
-    opponent, n_seen = standing.detector, sum(standing.data_start <= day <= standing.data_end for day in split.observed)
-    against = judge(opponent, material, site=site, replayed=replayed).performance
-    ratio = scoring_time_ratio(detector, opponent, material.features, site=site)
+    n_seen = sum(standing.data_start <= day <= standing.data_end for day in split.observed)
+    against = others[0].performance
+    ratio = scoring_time_ratio(detector, standing.detector, material.features, site=site)
     figures |= {"days_that_the_champion_has_learned_from": n_seen, "scoring_time_ratio": round(ratio, 3)}
     on_days += f"; the champion has learned from {n_seen} of the {len(split.observed)}" if n_seen else ""
     refused_for = objections(challenger.performance, against, time_ratio=ratio)
@@ -131,8 +140,7 @@ def head_to_head(
     one: "SiteDetector", other: "SiteDetector", material: "Material", *, site: Site, names: tuple[str, str]
 ) -> tuple[str, str]:
     """(table, why the gate would refuse the first where the second is champion: nothing, if it would not)."""
-    replayed = replayed_rounds(material, site=site)
-    first, second = (judge(d, material, site=site, replayed=replayed).performance for d in (one, other))
+    first, second = (judged.performance for judged in judge([one, other], material, site=site))
     ratio = scoring_time_ratio(one, other, material.features, site=site)
     days = f"{material.split.observed[0]} to {material.split.observed[-1]}"
     table = as_markdown(first, second, names=names, days=days, time_ratio=ratio)

@@ -128,7 +128,7 @@ def comparison(environment: Environment, version: int, other: int, *, site: str 
     for record in known:
         assert record is not None
         seen = sum(record["data_start"] <= day <= record["data_end"] for day in split.observed)
-        yield f"Version {record['version']} has learned from {seen} of these {len(split.observed)} days."
+        yield f"Of the days compared on, version {record['version']} has learned from {seen} of {len(split.observed)}."
     yield (
         f"The gate would refuse version {version} where {other} is champion: {why}."
         if why
@@ -161,20 +161,20 @@ def champion_then(environment: Environment, *, site: str | None, at: str | None)
     from jobs.operator import parse_time
 
     name = _site(environment, site).site
-    now = datetime.now(UTC)
     try:
-        then = parse_time(at) if at else now
+        asked = parse_time(at) if at else None
     except ValueError as error:
         raise CommandError(str(error)) from error
-    if then > now:
+    if asked is not None and asked > datetime.now(UTC):
         raise CommandError(f"{at} lies in the future; who will be champion then nobody knows.")
     with ledger_of(environment).begin() as connection:
         try:
             _note(environment, connection, name)
             doubt = ""
         except CommandError as error:
-            doubt = f" Whether that still holds is not known. {error}" if at is None else ""
-        row = champion_at(connection, site=name, at=then)
+            doubt = "" if asked else f" Whether that still holds is not known. {error}"
+        row = champion_at(connection, site=name, at=asked)
+    then = asked or datetime.now(UTC)
     when = f"on {then.astimezone(UTC):%Y-%m-%d at %H:%M:%S} UTC"
     if row is None:
         return f"{name} had no champion {when}; it had never had one.{doubt}"

@@ -27,7 +27,7 @@ def list_models(site: EverySiteOption = None, form: FormatOption = "text", home:
         from cli.detectors import as_json, listing
 
         for part in [as_json(environment, site=site)] if form == "json" else listing(environment, site=site):
-            console.print(part, highlight=False, soft_wrap=form == "json")
+            console.print(part, highlight=False, soft_wrap=isinstance(part, str))
 
 
 @models.command()
@@ -44,7 +44,7 @@ def compare(
         from cli.detectors import comparison
 
         for part in comparison(environment, version, other, site=site):
-            console.print(part, highlight=False, soft_wrap=True)
+            console.print(part, highlight=False, soft_wrap=isinstance(part, str))
 
 
 @models.command()

@@ -9,8 +9,9 @@
 
 A limit that a sensor lacks is taken to lie 10 robust standard deviations from its median. A fault lasts two days where there are as
 many to replay into, less where there are fewer: what grows for weeks in life grows within them here. The standard deviations are
-1.4826 MAD of the machine's own running windows before those days. Missed is a fault during which no alarm opens that does not open
-without it; an alarm that stands already finds nothing.
+1.4826 MAD of the machine's own running windows before those days. A fault is found where an alarm opens while it lasts. Where the
+detector has an alarm there without the fault, right or wrong, it cannot be judged by it: of several detectors, only the faults are
+counted that each can be judged by (`is_clear`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -39,12 +40,14 @@ OUTCOME_COLUMNS: dict[str, str] = {
     "sensor_id": "str",
     "onset_at": UTC_TIME,
     "ends_at": UTC_TIME,
+    "is_clear": "bool",
     "is_found": "bool",
     "is_blamed": "bool",
     "detected_at": UTC_TIME,
     "delay_h": "float64",
     "lead_time_h": "float64",
 }
+_OF_FAULT = ("machine_id", "kind", "sensor_id", "onset_at", "ends_at")
 
 
 class Detector(Protocol):
@@ -94,15 +97,19 @@ def rounds(healthy: pd.DataFrame, *, site: Site, start: pd.Timestamp, end: pd.Ti
 
 def outcome(detector: Detector, replayed: Sequence[Round], *, clean: pd.DataFrame, site: Site) -> pd.DataFrame:
     """One row per fault, columns as in OUTCOME_COLUMNS; `clean` are the detector's scores of the same days without faults."""
-    standing = _openings(clean, site=site)
+    standing = alarms(clean, site=site)
+    gap = pd.Timedelta(minutes=site.window_minutes) * (site.policy.detection.merge_gap_windows + 1)
     rows = []
     for one in replayed:
         scores = detector.score(one.features, site=site, model_version=1)
         raised = alarms(scores, site=site)
         for fault in one.faults:
+            of_machine = standing[standing["machine_id"] == fault.machine_id]
+            is_near = (of_machine["last_window_at"] >= fault.onset_at - gap) & (of_machine["onset_at"] < fault.ends_at)
             mine = raised[(raised["machine_id"] == fault.machine_id) & raised["onset_at"].between(fault.onset_at, fault.ends_at, "left")]
-            new = [at for at in mine["onset_at"] if (fault.machine_id, at) not in standing]
-            rows.append(_row(fault, detected_at=min(new, default=None), scores=scores, on=site.policy.detection.on_threshold))
+            detected_at = None if is_near.any() else min(mine["onset_at"], default=None)
+            found = _found(fault, detected_at=detected_at, scores=scores, on=site.policy.detection.on_threshold)
+            rows.append({**{name: getattr(fault, name) for name in _OF_FAULT}, "is_clear": not is_near.any(), **found})
     return typed_frame(rows, OUTCOME_COLUMNS)
 
 
@@ -122,28 +129,21 @@ def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _openings(scores: pd.DataFrame, *, site: Site) -> set[tuple[str, pd.Timestamp]]:
-    raised = alarms(scores, site=site)
-    return set(zip(raised["machine_id"], raised["onset_at"], strict=True))
-
-
-def _row(fault: ReplayedFault, *, detected_at: pd.Timestamp | None, scores: pd.DataFrame, on: float) -> dict[str, Any]:
-    row: dict[str, Any] = {name: getattr(fault, name) for name in ("machine_id", "kind", "sensor_id", "onset_at", "ends_at")}
+def _found(fault: ReplayedFault, *, detected_at: pd.Timestamp | None, scores: pd.DataFrame, on: float) -> dict[str, Any]:
     if detected_at is None:
-        return {**row, "is_found": False, "is_blamed": False, "detected_at": pd.NaT, "delay_h": float("nan"), "lead_time_h": float("nan")}
+        return {"is_found": False, "is_blamed": False, "detected_at": pd.NaT, "delay_h": float("nan"), "lead_time_h": float("nan")}
     during = scores[
         (scores["machine_id"] == fault.machine_id)
         & scores["window_start"].between(detected_at, fault.ends_at, "left")
         & (scores["state"] == "scored")
     ]
-    lead = (fault.ends_at - detected_at).total_seconds() / 3600
+    lead_time_h = (fault.ends_at - detected_at).total_seconds() / 3600
     return {
-        **row,
         "is_found": True,
         "is_blamed": most_often_leading(during, on=on) == fault.sensor_id,
         "detected_at": detected_at,
         "delay_h": (detected_at - fault.onset_at).total_seconds() / 3600,
-        "lead_time_h": lead if fault.kind in GROWING else float("nan"),
+        "lead_time_h": lead_time_h if fault.kind in GROWING else float("nan"),
     }
 
 

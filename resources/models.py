@@ -168,13 +168,17 @@ class ModelsResource(dg.ConfigurableResource):
 
     def fetch(self, site: str, version: int, *, artifact_sha256: str) -> bytes:
         """The detector's bytes from MLflow, whatever the cache holds, which holds them afterwards. Raises as `load` does."""
+        from mlflow.exceptions import MlflowException
+
         what = f"{self.model_name(site)} version {version}"
         with self._answering(), tempfile.TemporaryDirectory() as folder:
             uri = f"models:/{self.model_name(site)}/{version}/artifacts/detector.bin"
             try:
                 fetched = Path(_mlflow(self.tracking_uri).artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
-            except OSError as error:
-                raise ArtifactRefused(f"{what} is refused: its artifact cannot be read from MLflow's store ({error}).") from error
+            except (OSError, MlflowException) as error:
+                self._demand_answer()
+                reason = f"{error}".strip().splitlines()[-1]
+                raise ArtifactRefused(f"{what} is refused: MLflow's store does not give its artifact out ({reason}).") from error
             mend = "Restore the file in MLflow's artifact store or promote another version."
             content = _verified(fetched.read_bytes(), artifact_sha256, what=what, mend=mend)
         write_whole(self._kept(site, version, artifact_sha256=artifact_sha256), content)
@@ -206,13 +210,13 @@ class ModelsResource(dg.ConfigurableResource):
             yield client
         except MlflowException as error:
             if error.error_code in ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR"):
-                raise ModelsUnreachable(f"MLflow at {_shown(self.tracking_uri)} did not answer as it should: {error}") from error
+                raise ModelsUnreachable(f"MLflow at {_shown(self.tracking_uri)} did not answer as it should ({error}).") from error
             raise
 
     def _demand_answer(self) -> None:
         said = _silence_of(self.tracking_uri)
         if said is not None:
-            raise ModelsUnreachable(f"MLflow at {_shown(self.tracking_uri)} does not answer: {said}")
+            raise ModelsUnreachable(f"MLflow at {_shown(self.tracking_uri)} does not answer ({said}).")
 
     def _client(self) -> "MlflowClient":
         return _client(self.tracking_uri)
@@ -281,6 +285,7 @@ def _mlflow(tracking_uri: str) -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     # a server that ceases to answer holds a run up for seconds; as delivered, 7 retries of 120 s each
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
