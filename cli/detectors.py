@@ -32,6 +32,7 @@ from resources.ledger.learning import (
 from resources.models import CHAMPION, ArtifactRefused, ModelsResource, ModelsUnreachable, models_of
 
 IN_SAMPLE = "*"
+ALIAS_WIDTH = len("challenger,")
 NOTICED_BY = "`maintenance models`"
 
 
@@ -47,7 +48,8 @@ def listing(environment: Environment, *, site: str | None) -> Iterator[Table | s
             yield f"{name}: no detector has been trained yet."
             continue
         heads = ("version", "trained", "on the days (UTC)", "aliases", "false alarms", "faults found")
-        table = Table(*(Column(head, no_wrap=head in heads[:3]) for head in heads), title=name, title_justify="left", box=None)
+        columns = (Column(head, no_wrap=head in heads[:3], min_width=ALIAS_WIDTH if head == "aliases" else None) for head in heads)
+        table = Table(*columns, title=name, title_justify="left", box=None)
         for row in rows:
             rate = row["false_alarms_per_machine_month"]
             said = "unknown" if rate is None else f"{rate:.2f}{'' if row['is_rate_out_of_sample'] else IN_SAMPLE}"

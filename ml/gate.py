@@ -161,7 +161,7 @@ def as_markdown(
         ("machines covered", [str(p.machines) for p in compared]),
     ]
     if time_ratio is not None:
-        rows.append(("scoring time", [f"{time_ratio:.2f} times", "1"]))
+        rows.append(("scoring time, of the champion's", [f"{time_ratio:.2f}", "1"]))
     lines = [["", *names[: len(compared)]], ["---"] * (len(compared) + 1), *([name, *cells] for name, cells in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\nFalse alarms are those of {days}."
 

@@ -34,6 +34,10 @@ CHALLENGER = "challenger"
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 STORE_VARIABLE = "MLFLOW_BACKEND_STORE_URI"  # what the tracking server serves, and what we use where no server is named
 DESCRIPTION_TAG = "mlflow.note.content"  # MLflow's page of the run shows it as the description
+EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development",  # else its pages are those for language models
+    DESCRIPTION_TAG: "Trainings of the anomaly detector of one site, one run each; the run's page says what the gate said.",
+}
 ANSWER_TIMEOUT_S = 5
 SERVING_REQUIREMENTS = ["mlflow", "pandas", "pyarrow", "scikit-learn", "scipy", "pydantic"]
 
@@ -94,10 +98,13 @@ class ModelsResource(dg.ConfigurableResource):
         name = self.model_name(training.site.site)
         experiment = mlflow.get_experiment_by_name(name)
         experiment_id = experiment.experiment_id if experiment else mlflow.create_experiment(name, artifact_location=self._location(name))
+        for tag, value in EXPERIMENT_TAGS.items():
+            self._client().set_experiment_tag(experiment_id, tag, value)
         with mlflow.start_run(experiment_id=experiment_id, run_name=training.name) as run, tempfile.TemporaryDirectory() as folder:
             mlflow.log_params(dict(training.params))
             mlflow.log_metrics(dict(training.metrics))
-            mlflow.set_tags(dict(training.tags) | {"artifact_sha256": training.artifact_sha256, DESCRIPTION_TAG: training.description})
+            description = {DESCRIPTION_TAG: spaced(training.description), "mlflow.source.name": "asset detector_model"}
+            mlflow.set_tags(dict(training.tags) | {"artifact_sha256": training.artifact_sha256} | description)
             for plot, content in training.plots.items():
                 drawn = Path(folder, plot)
                 drawn.write_bytes(content)
@@ -149,11 +156,11 @@ class ModelsResource(dg.ConfigurableResource):
         """Make the version champion and say why in its description."""
         with self._answering() as client:
             client.set_registered_model_alias(self.model_name(site), CHAMPION, str(version))
-            client.update_model_version(self.model_name(site), str(version), description)
+            client.update_model_version(self.model_name(site), str(version), spaced(description))
 
     def describe(self, site: str, version: int, *, description: str) -> None:
         with self._answering() as client:
-            client.update_model_version(self.model_name(site), str(version), description)
+            client.update_model_version(self.model_name(site), str(version), spaced(description))
 
     def load(self, site: str, version: int, *, artifact_sha256: str) -> bytes:
         """The detector's bytes, from the cache or from MLflow.
@@ -235,6 +242,12 @@ def zoneless(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with UTC times without their zone: MLflow's schemas know no other."""
     zoned = frame.select_dtypes("datetimetz")
     return frame.assign(**{str(name): zoned[name].dt.tz_localize(None) for name in zoned.columns})
+
+
+def spaced(markdown: str) -> str:
+    """The Markdown with room between the columns of its tables, which MLflow's pages set side by side without any."""
+    lines = markdown.split("\n")
+    return "\n".join(line if set(line) <= set("|- ") else line.replace(" | ", "&emsp; | ") for line in lines)
 
 
 def data_hash(frame: pd.DataFrame) -> str:

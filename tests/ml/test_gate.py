@@ -186,5 +186,5 @@ def test_the_table_has_each_kind_of_fault_and_the_time() -> None:
     assert "| replayed faults found | 19 of 21 | 20 of 21 |" in table
     assert "| - seal leak | 4 of 5, 28.2 h before the limit | 4 of 5, 28.2 h before the limit |" in table
     assert "| - step | 7 of 8, 2.0 h after the onset | 8 of 8, 2.0 h after the onset |" in table
-    assert "| scoring time | 0.50 times | 1 |" in table
+    assert "| scoring time, of the champion's | 0.50 | 1 |" in table
     assert figures(challenger, champion)["challenger_found_step"] == 7
