@@ -13,8 +13,10 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from sqlalchemy import text
 
 from assets.champions import Champion, champion_of, load_champion
+from assets.checks import promotions_form_a_chain
 from cli.serve import free_port
 from cli.server import answers
 from resources.ledger.learning import promotions_of, record_promotion, record_version
@@ -181,3 +183,20 @@ def test_nobody_waits_for_a_store_that_is_not_there_or_does_not_say_a_word(tmp_p
                 models.version_of("plant", "champion")
             assert time.monotonic() - began < 20
             assert "hidden" not in str(said.value), "a password is not for logs"
+
+
+def test_the_nightly_check_names_a_broken_chain_and_what_it_could_not_ask(ledger: LedgerResource, tmp_path: Path) -> None:
+    row = {"site": "plant", "is_promoted": True, "who": "w", "why": "w", "comparison": {}, "from_version": None}
+    with ledger.begin() as connection:
+        record_promotion(connection, row | {"to_version": 1})
+        record_promotion(connection, row | {"to_version": 2})
+    good = promotions_form_a_chain(ledger=ledger, models=gone(tmp_path))
+    assert isinstance(good, dg.AssetCheckResult)
+    assert (good.passed, good.metadata["promotions"].value, good.metadata["n_left_over"].value) == (True, 2, 1)
+    with ledger.begin() as connection:
+        connection.execute(text("alter table promotions disable trigger promotions_are_history"))
+        connection.execute(text("update promotions set to_version = 7 where place = 1"))
+    bad = promotions_form_a_chain(ledger=ledger, models=gone(tmp_path))
+    assert isinstance(bad, dg.AssetCheckResult)
+    assert (bad.passed, bad.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert str(bad.description).startswith("promotion 1 of plant")

@@ -307,6 +307,7 @@ def test_the_nightly_job_runs_all_four_checks_and_a_failed_one_is_an_error_that_
         "every_drop_adds_up": (False, dg.AssetCheckSeverity.ERROR),
         "files_of_drops_are_whole": (True, dg.AssetCheckSeverity.ERROR),
         "readings_come_from_drops": (True, dg.AssetCheckSeverity.ERROR),
+        "promotions_form_a_chain": (True, dg.AssetCheckSeverity.ERROR),
     }
 
 

@@ -100,6 +100,9 @@ def test_the_same_seed_replays_the_same_and_another_one_something_else() -> None
 
 def test_a_machine_that_stands_still_is_left_alone() -> None:
     assert replayed(running=0.0) == ()
+    table = features(machines="A")
+    hours_of_running = table[table["window_start"] < START + pd.Timedelta(hours=5)]
+    assert rounds(hours_of_running, site=SITE, start=START, end=END, seed=1) == (), "30 windows are too few"
 
 
 def test_no_more_than_so_many_of_a_kind() -> None:

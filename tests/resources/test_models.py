@@ -140,7 +140,7 @@ def test_the_run_says_what_was_trained_on_what(models: ModelsResource, registere
     assert run.info.run_name == "plant, seed 1"
     assert run.data.params == {"seed": "1", "n_days": "4"}
     assert run.data.metrics["false_alarms_per_machine_month"] == 0.25
-    assert run.data.tags["mlflow.note.content"] == "| &emsp; | challenger |\n| --- | --- |", "with room between the columns"
+    assert run.data.tags["mlflow.note.content"] == "|&emsp; | challenger |\n| --- | --- |", "with room between the columns"
     assert [f.path for f in client.list_artifacts(run.info.run_id, "plots")] == ["plots/reliability.png"]
     kind = client.get_experiment(run.info.experiment_id).tags["mlflow.experimentKind"]
     assert kind == "custom_model_development", "its page is not one for language models"
