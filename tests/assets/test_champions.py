@@ -175,6 +175,7 @@ def test_nobody_waits_for_a_store_that_is_not_there_or_does_not_say_a_word(tmp_p
             f"http://127.0.0.1:{silent.getsockname()[1]}",
             f"http://127.0.0.1:{free_port()}",
             "postgresql+psycopg2://someone:hidden@127.0.0.1:1/none",
+            f"postgresql+psycopg2://someone:hidden@127.0.0.1:{silent.getsockname()[1]}/none",
         )
         for address in addresses:
             began = time.monotonic()
