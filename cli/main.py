@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from cli.environment import Environment, hush, places, prepared
 from cli.errors import CommandError
+from cli.models import models
 from cli.notifications import notifications
 from cli.options import HomeOption, PlantOption
 from cli.quarantine import quarantine
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(notifications, name="notifications")
+app.add_typer(models, name="models")
 console = Console()
 
 DayOption = Annotated[Optional[datetime], typer.Option(formats=["%Y-%m-%d"], help="First day (UTC); left out: so that it ends yesterday.")]

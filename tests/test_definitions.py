@@ -67,7 +67,7 @@ def checks_of(job_name: str) -> set[str]:
 
 
 def test_checks_over_the_whole_history_run_each_night_and_in_no_other_job() -> None:
-    history = {"every_drop_adds_up", "files_of_drops_are_whole", "readings_come_from_drops"}
+    history = {"every_drop_adds_up", "files_of_drops_are_whole", "readings_come_from_drops", "promotions_form_a_chain"}
     assert checks_of("check_history") == history
     for job in ("intake", "process_site_day", "plan_site_day", "train_detectors"):
         assert not checks_of(job) & history, job

@@ -185,18 +185,29 @@ detector_versions = Table(
     Column("trained_at", TIME, nullable=False),
 )
 
-promotions = Table(
+promotions = Table(  # a trigger refuses to change or delete rows
     "promotions",
     metadata,
     Column("promotion_id", BigInteger, Identity(), primary_key=True),
-    Column("site", Text, nullable=False, index=True),
+    Column("site", Text, nullable=False),
+    Column("place", Integer, nullable=False, comment="1, 2, 3, ... within the site, without a gap"),
     Column("from_version", Integer),
-    Column("to_version", Integer, nullable=False),
+    Column("to_version", Integer, comment="null: the alias was taken away"),
     Column("is_promoted", Boolean, nullable=False, comment="false: the gate refused the challenger"),
     Column("at", TIME, nullable=False),
     Column("who", Text, nullable=False),
     Column("why", Text, nullable=False),
     Column("comparison", JSONB, nullable=False),
+    Column("metrics", JSONB, nullable=False, comment="of the version, as its training measured them; empty: not trained here"),
+    Column(
+        "data",
+        JSONB,
+        nullable=False,
+        comment="that the version was trained on: first and last day, sha256; and sha256 of the artifact",
+    ),
+    Column("previous_sha256", Text, nullable=False, comment="sha256 of the site's row before; zeros for the first"),
+    Column("sha256", Text, nullable=False, comment="over all of the row but its id and this: see ml.promotion_chain"),
+    UniqueConstraint("site", "place"),
 )
 
 drift_findings = Table("drift_findings", metadata, *_columns(DRIFT_FINDINGS))

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, insert
 from expectations.contracts import CONTRACTS
 from ml.plant import Band, Machine, RunningWhen, Sensor, Shift, Site, Technician
 from resources.ledger import tables as t
+from resources.ledger.learning import record_promotion
 
 START, END = date(2026, 3, 2), date(2026, 3, 8)
 DAYS = [START + timedelta(days=n) for n in range(7)]
@@ -360,7 +361,7 @@ def _fill_learning(connection: Connection) -> None:
             insert(t.detector_versions).values(**trained, data_start=date(2026, 1, 1), data_end=date(2026, 2, 20), trained_at=at(-2))
         )
         gate = {"site": "north", "to_version": version, "is_promoted": True, "at": at(-2, version), "who": "gate", "comparison": {}}
-        connection.execute(insert(t.promotions).values(**gate, from_version=version - 1 if version > 2 else None, why="fewer false alarms"))
+        record_promotion(connection, gate | {"from_version": version - 1 if version > 2 else None, "why": "fewer false alarms"})
     for n, day in enumerate(DAYS):
         is_met = n != 5
         result = {"name": "every_sensor_is_usable", "description": "no sensor has grade F", "severity": "warning", "success": is_met}
