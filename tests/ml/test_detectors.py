@@ -88,8 +88,7 @@ def test_the_scores_are_the_stored_table(detector: SiteDetector) -> None:
 def test_fresh_healthy_days_raise_hardly_any_alarm(detector: SiteDetector) -> None:
     fresh = pd.concat([_features(m, days=30, seed=50 + i) for i, m in enumerate(SITE.machines)])
     scores = detector.score(fresh, site=SITE, model_version=1)
-    assert (scores["score"] >= 0.62).mean() < 0.003
-    assert (scores["score"] >= 1 / 6).mean() == pytest.approx(0.1, abs=0.04)  # 1/6 is p = 0.1
+    assert (scores["score"] >= 0.6).mean() < 0.003
     assert len(alarms(scores, site=SITE)) <= 2  # in two machine-months
 
 
@@ -133,7 +132,7 @@ def test_a_stuck_sensor_is_named_by_its_spread(detector: SiteDetector) -> None:
     features.loc[stuck, ["mean", "std", "slope_per_h"]] = [50.0, 0.0, 0.0]
     scores = detector.score(features, site=SITE, model_version=1).iloc[-100:]
     moved = json.loads(scores["moved_sensors"].iloc[-1])["P1-temperature-0"]
-    assert scores["score"].min() > 0.62
+    assert scores["score"].min() > 0.6
     assert (moved["feature"], moved["z"] < -8) == ("std", True)
 
 
@@ -143,14 +142,14 @@ def test_stops_are_not_scored_and_the_machine_settles_after_them(detector: SiteD
     settle = SITE.policy.detection.settle_windows
     expected = ["scored"] + ["stopped"] * 12 + ["settling"] * settle + ["scored"]
     assert scores["state"].iloc[stop - 1 : stop + 13 + settle].tolist() == expected
-    assert (scores["score"] < 0.62).sum() == (scores["state"] == "scored").sum()
+    assert (scores["score"] < 0.6).sum() == (scores["state"] == "scored").sum()
 
 
 def test_a_missing_sensor_does_not_alarm_and_half_of_them_are_too_few(detector: SiteDetector) -> None:
     features = _features(SITE.machines[0], days=2, seed=94, stops=False)
     without_one = detector.score(features[features["sensor_id"] != "P1-current-3"], site=SITE, model_version=1)
     assert (without_one["state"] == "scored").all()
-    assert (without_one["score"] >= 0.62).mean() < 0.02
+    assert (without_one["score"] >= 0.6).mean() < 0.02
     assert not without_one["moved_sensors"].str.contains("current").any()
     one_left = features[features["sensor_id"] == "P1-current-3"]
     assert (detector.score(one_left, site=SITE, model_version=1)["state"] == "too_few_readings").all()
@@ -190,7 +189,7 @@ def test_a_new_machine_takes_the_model_of_its_class() -> None:
     assert "no other fan" in detector.untrained["F1"]
     scores = detector.score(pd.concat(few), site=site, model_version=1)
     assert set(scores["machine_id"]) == {"P3"}
-    assert (scores["score"] >= 0.62).mean() < 0.02
+    assert (scores["score"] >= 0.6).mean() < 0.02
 
 
 def test_without_enough_healthy_windows_there_is_no_detector() -> None:
