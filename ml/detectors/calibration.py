@@ -12,7 +12,7 @@ from ml.detectors.windows import Flags, MachineWindows, taken
 
 Floats = NDArray[np.float64]
 
-N_BLOCKS = 4
+N_BLOCKS = 8
 # measured in spreads of the machine's own, so that machines may be pooled: a few days of one machine hold a handful of independent
 # values of a chart that remembers a day
 POOLED = frozenset({"robust_z", "ewma", "cusum", "forecast"})

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from expectations.contracts import ANOMALY_SCORES
+from expectations.contracts import ANOMALY_SCORES, MEMBERS
 from ml.detectors.fleet import NotTrainable, SiteDetector
 from ml.detectors.windows import roles
 from ml.incidents import alarms
@@ -210,3 +210,52 @@ def test_no_features_give_an_empty_table_of_the_right_shape(detector: SiteDetect
 
 def test_a_role_is_the_type_and_its_place() -> None:
     assert roles(_machine("M", types=("temperature", "vibration", "temperature"))) == ("temperature#0", "vibration#0", "temperature#1")
+
+
+def test_a_sensor_that_never_moved_is_refused_by_name_and_the_others_are_trained() -> None:
+    features = HEALTHY.copy()
+    is_flow = features["sensor_id"] == "P1-flow-2"
+    features.loc[is_flow, ["mean", "std", "slope_per_h"]] = [12.5, 0.0, 0.0]
+    detector = SiteDetector.fit(features, site=SITE, held_out_from=HELD_OUT, seed=7)
+    assert list(detector.refused_sensors) == ["P1-flow-2"]
+    assert "reads 12.5 in every one of the" in detector.refused_sensors["P1-flow-2"]
+    assert SiteDetector.from_bytes(detector.to_bytes()).refused_sensors == detector.refused_sensors
+    assert set(detector.models) == {"P1", "P2"}
+
+
+def test_a_day_scored_alone_and_within_a_fortnight_come_to_the_same(detector: SiteDetector) -> None:
+    day = START + pd.Timedelta(days=9)
+    whole = detector.score(HEALTHY, site=SITE, model_version=1)
+    of_day = HEALTHY[(HEALTHY["window_start"] >= day - pd.Timedelta(days=1)) & (HEALTHY["window_start"] < day + pd.Timedelta(days=1))]
+    alone = detector.score(of_day, site=SITE, model_version=1, since=day)
+    within = whole[(whole["window_start"] >= day) & (whole["window_start"] < day + pd.Timedelta(days=1))].reset_index(drop=True)
+    assert len(alone) == 2 * 144
+    numbers = [c for c in alone.columns if alone[c].dtype == np.float64]
+    # what a chart remembers is cut off after 128 windows, what it weighs then is not nothing
+    np.testing.assert_allclose(alone[numbers], within[numbers], atol=0.02)
+    pd.testing.assert_frame_equal(alone[["machine_id", "window_start", "state"]], within[["machine_id", "window_start", "state"]])
+
+
+def test_a_slow_drift_is_seen_by_the_charts_while_hardly_a_single_window_is_odd(detector: SiteDetector) -> None:
+    drift = np.linspace(0, 5.0, 6 * 144)  # of a temperature whose windows scatter by three degrees
+    scores = detector.score(
+        _features(SITE.machines[0], days=6, seed=97, shift={"P1-temperature-0": drift}, stops=False), site=SITE, model_version=1
+    )
+    on = SITE.policy.detection.on_threshold
+    at_the_end = (scores.iloc[-144:][list(MEMBERS)] >= on).mean()
+    assert at_the_end["cusum"] > 0.5 and at_the_end["ewma"] > 0.5
+    assert at_the_end["isolation_forest"] < 0.1
+
+
+def test_until_a_week_was_seen_only_the_forecast_may_raise_an_alarm() -> None:
+    young = SiteDetector.fit(
+        HEALTHY[HEALTHY["window_start"] < START + pd.Timedelta(days=6)], site=SITE, held_out_from=START + pd.Timedelta(days=4), seed=7
+    )
+    level = np.full(4 * 144, 30.0)  # from the first window on, so that nothing changes
+    scores = young.score(
+        _features(SITE.machines[0], days=4, seed=98, shift={"P1-temperature-0": level}, stops=False), site=SITE, model_version=1
+    )
+    settled = scores[(scores["window_start"] >= START + pd.Timedelta(days=2))]
+    assert (settled[["robust_z", "ewma", "cusum", "pca_t2", "pca_q", "isolation_forest"]] < SITE.policy.detection.on_threshold).all(
+        axis=None
+    )

@@ -15,7 +15,7 @@ def _correlated(n: int = 800, seed: int = 3) -> np.ndarray:
     return load @ mixing + 0.2 * rng.standard_normal((n, 6))
 
 
-def _windows(mean: np.ndarray, std: np.ndarray | None = None, slope: np.ndarray | None = None, *, minutes: int = 10) -> MachineWindows:
+def windows_of(mean: np.ndarray, std: np.ndarray | None = None, slope: np.ndarray | None = None, *, minutes: int = 10) -> MachineWindows:
     n = len(mean)
     starts = np.datetime64("2026-03-02T00:00", "us") + np.arange(n) * np.timedelta64(minutes, "m")
     return MachineWindows(
@@ -83,10 +83,10 @@ def test_robust_z_knows_the_time_of_day() -> None:
     rng = np.random.default_rng(0)
     n = 14 * 144
     rhythm = 10 * np.sin(2 * np.pi * np.arange(n) / 144)
-    windows = _windows((50 + rhythm + rng.standard_normal(n))[:, None], slope=rng.standard_normal((n, 1)))
+    windows = windows_of((50 + rhythm + rng.standard_normal(n))[:, None], slope=rng.standard_normal((n, 1)))
     baseline, _ = fit_baseline(windows)
     assert baseline is not None
-    night = _windows(np.full((1, 1), 50.0 + 10))  # what is usual at 06:00 comes at midnight
+    night = windows_of(np.full((1, 1), 50.0 + 10))  # what is usual at 06:00 comes at midnight
     view = baseline.view(night)
     assert abs(view.z[0, 0]) < 2
     assert view.hourly[0, 0] > 4
@@ -94,11 +94,11 @@ def test_robust_z_knows_the_time_of_day() -> None:
 
 def test_columns_without_spread_are_left_out() -> None:
     n = 500
-    baseline, constant = fit_baseline(_windows(np.random.default_rng(1).normal(5, 1, (n, 1)), minutes=60))
+    baseline, constant = fit_baseline(windows_of(np.random.default_rng(1).normal(5, 1, (n, 1)), minutes=60))
     assert baseline is not None
     assert baseline.kept.tolist() == [0]  # hourly readings: std and slope are 0 in every window
     assert constant.tolist() == []
-    nothing, constant = fit_baseline(_windows(np.full((n, 2), 5.0)))
+    nothing, constant = fit_baseline(windows_of(np.full((n, 2), 5.0)))
     assert nothing is None
     assert constant.tolist() == [0, 1]
 
@@ -118,10 +118,10 @@ def test_heavy_tails_widen_the_scale_and_normal_ones_do_not() -> None:
 
 def test_a_small_shift_that_stays_is_as_telling_as_a_large_one() -> None:
     rng = np.random.default_rng(4)
-    healthy = _windows(rng.standard_normal((2000, 1)), slope=rng.standard_normal((2000, 1)))
+    healthy = windows_of(rng.standard_normal((2000, 1)), slope=rng.standard_normal((2000, 1)))
     baseline, _ = fit_baseline(healthy)
     assert baseline is not None
-    shifted = baseline.view(_windows(np.full((SMOOTHED_WINDOWS, 1), 1.5)))
+    shifted = baseline.view(windows_of(np.full((SMOOTHED_WINDOWS, 1), 1.5)))
     telling = largest(RobustZ.fit(baseline.view(healthy)).telling(shifted))
     assert telling[0] < 2
     assert telling[-1] > 3.5
