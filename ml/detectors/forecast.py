@@ -1,8 +1,9 @@
 """Forecast residual: each sensor's level foretold from its own past of an hour ago, the other sensors now and the hour of the day.
 
 What the load does to all sensors alike is foretold and does not count; what one sensor does on its own does. The residual is
-measured from its own running level and spread, so that the member adapts to a machine that has changed for good: after about a day it
-no longer says so. It finds changes, not states, and leaves slow drift to the control charts.
+measured from its own running level and spread, so that the member adapts to a machine that has changed for good. Limits: it finds
+changes, not states; it foretells nothing for three hours after a start (windows of 10 minutes); the slow drift of a machine's only
+sensor is foretold from that sensor's own past and left to the control charts.
 """
 
 from dataclasses import dataclass, replace

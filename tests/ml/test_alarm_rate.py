@@ -50,3 +50,15 @@ def test_a_machine_with_a_few_hours_held_out_still_gives_a_level() -> None:
     assert 1.0 <= rate.once < 5.0
     quiet = Healthy(np.arange(50), np.zeros(50))
     assert np.isfinite(fit_alarm_rate([quiet], policy=POLICY, window_minutes=10).once)
+
+
+def test_two_bursts_within_the_merge_gap_are_one_alarm_and_beyond_it_two() -> None:
+    def rate(*offsets: int) -> float:
+        surprise = np.zeros(20_000)
+        for start in range(100, 20_000, 400):
+            for offset in offsets:
+                surprise[start + offset : start + offset + 3] = 3.0
+        return fit_alarm_rate([Healthy(np.arange(len(surprise)), surprise)], policy=POLICY, window_minutes=10).once
+
+    assert rate(0, 20) == rate(0)
+    assert rate(0, 60) > rate(0)

@@ -236,14 +236,14 @@ def test_a_day_scored_alone_and_within_a_fortnight_come_to_the_same(detector: Si
     pd.testing.assert_frame_equal(alone[["machine_id", "window_start", "state"]], within[["machine_id", "window_start", "state"]])
 
 
-def test_a_slow_drift_is_seen_by_the_charts_while_hardly_a_single_window_is_odd(detector: SiteDetector) -> None:
-    drift = np.linspace(0, 5.0, 6 * 144)  # of a temperature whose windows scatter by three degrees
-    scores = detector.score(
-        _features(SITE.machines[0], days=6, seed=97, shift={"P1-temperature-0": drift}, stops=False), site=SITE, model_version=1
-    )
-    on = SITE.policy.detection.on_threshold
-    at_the_end = (scores.iloc[-144:][list(MEMBERS)] >= on).mean()
-    assert at_the_end["cusum"] > 0.5 and at_the_end["ewma"] > 0.5
+def test_a_slow_drift_is_seen_by_the_cusum_and_the_forecast_while_hardly_a_single_window_is_odd(detector: SiteDetector) -> None:
+    drift = np.linspace(0, 8.0, 6 * 144)  # of a temperature that the load moves by three degrees
+    drifting = _features(SITE.machines[0], days=6, seed=99, shift={"P1-temperature-0": drift}, stops=False)
+    scores = detector.score(drifting, site=SITE, model_version=1)
+    at_the_end = (scores.iloc[-144:][list(MEMBERS)] >= SITE.policy.detection.on_threshold).mean()
+    assert at_the_end["cusum"] > 0.8
+    assert at_the_end["forecast"] > 0.8
+    assert at_the_end["robust_z"] < 0.2
     assert at_the_end["isolation_forest"] < 0.1
 
 
