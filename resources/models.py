@@ -40,7 +40,7 @@ EXPERIMENT_TAGS = {
     DESCRIPTION_TAG: "Trainings of the anomaly detector of one site, one run each; the run's page says what the gate said.",
 }
 ANSWER_TIMEOUT_S = 5
-SERVING_REQUIREMENTS = ["mlflow", "pandas", "pyarrow", "scikit-learn", "scipy", "pydantic"]
+SERVING_REQUIREMENTS = ["mlflow", "pandas", "pyarrow", "scipy", "pydantic"]
 
 
 class ArtifactRefused(Exception):
