@@ -5,7 +5,7 @@ from datetime import date, datetime
 from typing import Any, NamedTuple
 
 import pandas as pd
-from sqlalchemy import Connection, Select, delete, func, insert, or_, select
+from sqlalchemy import Connection, Row, Select, delete, func, insert, or_, select
 
 from ml.policy import SCHEDULABLE
 from resources.ledger.rows import read_frame, records
@@ -72,6 +72,7 @@ def replace_plan(
     """Store the day's plan. If it is the site's newest, orders in it become scheduled, those left out approved again.
 
     `plan` has the columns of `plans` but site, day and the counts. Orders that are no longer approved or scheduled are left out.
+    An assignment whose time differs from what its technician was last told of it has a `revision` one higher.
     """
     lock_site(connection, site)
     plannable = (
@@ -84,9 +85,15 @@ def replace_plan(
         table: [row for row in records(frame) if row["order_id"] in states]
         for table, frame in ((assignments, assigned), (unplanned_orders, unplanned))
     }
+    told = _last_told(connection, site=site, until=day)
+    for row in rows[assignments]:
+        known = told.get((row["order_id"], row["technician_id"]))
+        is_changed = known is not None and (known.start_at, known.end_at) != (row["start_at"], row["end_at"])
+        row["revision"] = known.revision + is_changed if known is not None else 0
     for table in (assignments, unplanned_orders, plans):
         connection.execute(delete(table).where(table.c.site == site, table.c.day == day))
-    counts = {"n_orders": sum(map(len, rows.values())), "n_planned": len(rows[assignments])}
+    n_planned = len({row["order_id"] for row in rows[assignments]})
+    counts = {"n_orders": n_planned + len(rows[unplanned_orders]), "n_planned": n_planned}
     connection.execute(insert(plans).values(**plan, **counts, site=site, day=day))
     for table, found in rows.items():
         if found:
@@ -132,6 +139,18 @@ def changes_after(connection: Connection, *, after: int) -> Sequence[Change]:
     ]
 
 
+def _last_told(connection: Connection, *, site: str, until: date) -> dict[tuple[str, str], Row[Any]]:
+    """By order and technician the latest assignment, of the plans up to a day."""
+    a = assignments
+    query = (
+        select(a.c.order_id, a.c.technician_id, a.c.start_at, a.c.end_at, a.c.revision)
+        .where(a.c.site == site, a.c.day <= until)
+        .distinct(a.c.order_id, a.c.technician_id)
+        .order_by(a.c.order_id, a.c.technician_id, a.c.day.desc())
+    )
+    return {(row.order_id, row.technician_id): row for row in connection.execute(query)}
+
+
 def _newest(site: str) -> Select[Any]:
     return select(func.max(plans.c.day)).where(plans.c.site == site)
 
@@ -141,5 +160,5 @@ def _assignments(connection: Connection, *, site: str, day: date | None) -> pd.D
         connection,
         select(assignments)
         .where(assignments.c.site == site, assignments.c.day == day)
-        .order_by(assignments.c.start_at, assignments.c.order_id),
+        .order_by(assignments.c.start_at, assignments.c.order_id, assignments.c.technician_id),
     )

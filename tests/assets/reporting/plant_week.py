@@ -250,7 +250,7 @@ def _fill_orders(connection: Connection) -> None:
             "order_id": order_id, "site": "north", "machine_id": machine_id, "failure_mode": "VIB", "opened_on": at(*moves[0][:2]).date(),
             "assessed_on": END, "state": moves[-1][2], "title": f"Replace the bearing of {machine_id}", "reason": "a credible incident",
             "priority": priority, "is_urgent": priority == "urgent", "risk_cost": risk, "probability_7d": 0.42, "probability_30d": 0.93,
-            "confidence": 0.9, "due_at": at(0) + timedelta(days=due), "actions": [], "skills": ["mechanical"], "parts": [], "duration_h": 4,
+            "confidence": 0.9, "due_at": at(0) + timedelta(days=due), "actions": [], "crew": [["mechanical"]], "parts": [], "duration_h": 4,
         }  # fmt: skip
         connection.execute(insert(t.work_orders).values(order))
         before = None
