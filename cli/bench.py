@@ -9,6 +9,7 @@ from rich.table import Column, Table
 
 from cli.benches.acquisition import intake, merge
 from cli.benches.figures import Measured
+from cli.benches.planning import planning
 from cli.benches.program import definitions, demo
 from cli.benches.validation import validation
 from cli.errors import CommandError
@@ -19,6 +20,7 @@ GROUPS: dict[str, Callable[[], Iterator[Measured]]] = {
     "merge": merge,
     "validation": validation,
     "definitions": definitions,
+    "planning": planning,
     "demo": demo,
 }
 

@@ -18,7 +18,7 @@ from ml.callouts import call_outs
 from ml.plant import Site
 from ml.pricing import bound as price
 from ml.pricing import place_by_price
-from ml.scheduling import NEIGHBOURS, Problem, improve
+from ml.scheduling import WHOLE, Problem, improve
 from ml.shortfalls import Missing, Shortfall
 from ml.timetable import Booking, Grid, Job, Place, Timetable, place_in_turn
 from ml.workload import Assignment, Order, jobs_of, places_of, read_orders, read_previous
@@ -115,7 +115,7 @@ def _place(
     problem = Problem(possible, table, stood, grid.horizon, grid.day)
     placed = _best_of_turns(problem, [possible, sorted(possible, key=lambda j: (-j.weight / j.length, j.order_id))], placed=None)
     bound: float = problem.bound()
-    if len(possible) > NEIGHBOURS and problem.cost(placed) > bound:
+    if len(possible) > WHOLE and problem.cost(placed) > bound:
         priced = price(problem, best=problem.cost(placed))
         bound = max(bound, priced.cost)
         liked = sorted(possible, key=lambda j: (priced.starts[j.order_id], -j.weight, j.order_id))
@@ -127,7 +127,7 @@ def _place(
         left = [j for j in possible if j.order_id not in placed]
         placed = {**placed, **place_in_turn(left, table=table.copy().book_all(possible, placed=placed), previous={})}
     objective = problem.cost(placed)
-    if len(possible) <= NEIGHBOURS and objective > bound:
+    if len(possible) <= WHOLE and objective > bound:
         bound = max(bound, price(problem, best=objective).cost)
     gap = max(0.0, (objective - bound) / objective) if objective else 0.0
     return placed, objective, gap, "feasible" if gap > 0 else "optimal"

@@ -22,14 +22,15 @@ def working_intervals(technician: Technician, *, site: Site, start: datetime, en
 def break_intervals(technician: Technician, *, site: Site, start: datetime, end: datetime) -> list[Interval]:
     """Disjoint breaks within [start, end), sorted; of shifts that do take place.
 
-    Wall-clock time as well: a break that the clock skips in spring is none, one that it repeats in autumn lasts until its second end.
+    Wall-clock time as well: a break at an hour that the clock skips in spring is had an hour later on the clock, one at an hour that it
+    repeats in autumn is had the first time.
     """
     found = []
     for (begins, finishes), shift, day in _shifts(technician, site=site, start=start, end=end):
         for pause in shift.breaks:
             opens_on = day if pause.start >= shift.start else day + timedelta(days=1)
             closes_on = opens_on if pause.end > pause.start else opens_on + timedelta(days=1)
-            span = max(begins, _instant(opens_on, pause.start, site=site)), min(finishes, _instant(closes_on, pause.end, site=site, fold=1))
+            span = max(begins, _instant(opens_on, pause.start, site=site)), min(finishes, _instant(closes_on, pause.end, site=site))
             if span[0] < span[1]:
                 found.append(span)
     return _clipped(_joined(found, is_touching_one=True), start=start, end=end)
@@ -119,5 +120,5 @@ def _clipped(intervals: Sequence[Interval], *, start: datetime, end: datetime) -
     return [(begins, finishes) for begins, finishes in inside if begins < finishes]
 
 
-def _instant(day: date, wall: time, *, site: Site, fold: int = 0) -> datetime:
-    return datetime.combine(day, wall, tzinfo=site.zone).replace(fold=fold).astimezone(UTC)
+def _instant(day: date, wall: time, *, site: Site) -> datetime:
+    return datetime.combine(day, wall, tzinfo=site.zone).astimezone(UTC)

@@ -6,8 +6,8 @@ Cost, in slots times the job's weight (priority and risk), summed over the jobs:
     one day, when moved from its previous place stable, unless moving gains more
     8 horizons, when left out                   more than all of the former together for the same job
 
-Up to 8 jobs are solved as one model, whose bound is the solver's. More are improved by large neighbourhood search: 8 jobs at a time
-are taken out and put back at the least cost while the others stay, over neighbours in time and neighbours on one technician. The
+Up to 8 jobs are solved as one model, whose bound is the solver's. More are improved by large neighbourhood search: 10 jobs at a time
+are taken out and put back at the least cost while the others stay: a job and its rivals in time, and neighbours on one technician. The
 bound of such a plan is that of `ml.pricing`. With 500 jobs and 50 technicians the whole model finds nothing within a minute that is
 better than its start.
 """
@@ -24,10 +24,11 @@ from ml.timetable import Job, Place, Slots, Timetable
 
 LATE_PER_SLOT = 4
 LEFT_OUT_HORIZONS = 8
-NEIGHBOURS = 8
+WHOLE = 8  # jobs that are one model
+NEIGHBOURS = 10
 CHOICES = 24  # crews of one job in a model; of more, those that could begin first
-DETERMINISTIC_TIME = 0.02  # per model, in the solver's own unit
-MAX_MODELS = 400  # 20 to 50 ms each; so that the limit in seconds is not what ends an ordinary search
+DETERMINISTIC_TIME = 0.03  # per model, in the solver's own unit
+MAX_MODELS = 800  # 20 to 50 ms each; so that the limit in seconds is not what ends an ordinary search
 
 
 @dataclass(frozen=True)
@@ -75,56 +76,64 @@ def improve(problem: Problem, *, placed: dict[str, Place], enough: float, seed: 
     ends could end elsewhere another time.
     """
     deadline = time.monotonic() + time_limit_s
-    if len(problem.jobs) <= NEIGHBOURS:
-        return _resettle(problem, problem.jobs, placed=placed, seed=seed, time_limit_s=time_limit_s)
+    table = problem.table.copy().book_all(problem.jobs, placed=placed)
+    if len(problem.jobs) <= WHOLE:
+        return _resettle(problem, problem.jobs, placed=placed, table=table, seed=seed, time_limit_s=time_limit_s)
+    alone = {job.order_id: problem.cost_of(job, problem.table.soonest(job)) for job in problem.jobs}
+    cost = problem.cost(placed)
     tried: set[frozenset[tuple[str, Place | None]]] = set()
     while True:
         before = len(tried)
-        for group in _neighbourhoods(problem.jobs, placed=placed):
+        for group in _neighbourhoods(problem, placed=placed, alone=alone):
             state = frozenset((job.order_id, placed.get(job.order_id)) for job in group)
             if state in tried:
                 continue
             tried.add(state)
             left = deadline - time.monotonic()
-            if len(tried) > MAX_MODELS or left <= 0 or problem.cost(placed) <= enough:
+            if len(tried) > MAX_MODELS or left <= 0 or cost <= enough:
                 return placed, 0.0
-            placed, _ = _resettle(problem, group, placed=placed, seed=seed, time_limit_s=left)
+            placed, _ = _resettle(problem, group, placed=placed, table=table, seed=seed, time_limit_s=left)
+            cost = problem.cost(placed)
         if len(tried) == before:
             return placed, 0.0
 
 
-def _neighbourhoods(jobs: Sequence[Job], *, placed: Mapping[str, Place]) -> Iterator[list[Job]]:
-    """Overlapping groups along time and along each technician's days; what has no place stands at its earliest start."""
-
-    def start(job: Job) -> int:
-        place = placed.get(job.order_id)
-        return place.start if place else job.earliest
-
-    def technicians(job: Job) -> tuple[str, ...]:
-        place = placed.get(job.order_id)
-        return place.technicians if place else ()
-
-    in_time = sorted(jobs, key=lambda j: (start(j), j.order_id))
-    in_person = sorted(jobs, key=lambda j: (technicians(j), start(j), j.order_id))
-    for row in (in_time, in_person):
-        for first in range(0, max(1, len(row) - NEIGHBOURS // 2), NEIGHBOURS // 2):
-            yield row[first : first + NEIGHBOURS]
+def _neighbourhoods(problem: Problem, *, placed: Mapping[str, Place], alone: Mapping[str, int]) -> Iterator[list[Job]]:
+    """For each job that waits, the dearest wait first, those beside it in time that somebody who could do it, too, is busy with; and
+    each technician's jobs in a row. What has no place stands at its earliest start. `alone`: what each job costs by itself."""
+    jobs = list(problem.jobs)
+    starts = {j.order_id: placed[j.order_id].start if j.order_id in placed else j.earliest for j in jobs}
+    able = {j.order_id: {t for role in j.roles for t in role} for j in jobs}
+    busy = {j.order_id: set(placed[j.order_id].technicians) if j.order_id in placed else able[j.order_id] for j in jobs}
+    waits = {j.order_id: problem.cost_of(j, placed.get(j.order_id)) - alone[j.order_id] for j in jobs}
+    for job in sorted((j for j in jobs if waits[j.order_id] > 0), key=lambda j: (-waits[j.order_id], j.order_id)):
+        rivals = [j for j in jobs if j is not job and (busy[j.order_id] & able[job.order_id] or j.machine_id == job.machine_id)]
+        rivals.sort(key=lambda j: (abs(starts[j.order_id] - starts[job.order_id]), j.order_id))
+        yield [job, *rivals[: NEIGHBOURS - 1]]
+    in_person = sorted(jobs, key=lambda j: (sorted(busy[j.order_id]), starts[j.order_id], j.order_id))
+    for first in range(0, max(1, len(jobs) - NEIGHBOURS // 2), NEIGHBOURS // 2):
+        yield in_person[first : first + NEIGHBOURS]
 
 
 def _resettle(
-    problem: Problem, group: Sequence[Job], *, placed: dict[str, Place], seed: int, time_limit_s: float
+    problem: Problem, group: Sequence[Job], *, placed: dict[str, Place], table: Timetable, seed: int, time_limit_s: float
 ) -> tuple[dict[str, Place], float]:
-    """`placed` with the group's jobs put anew at the least cost, the others staying."""
-    members = {job.order_id for job in group}
-    others = {order_id: place for order_id, place in placed.items() if order_id not in members}
-    table = problem.table.copy().book_all(problem.jobs, placed=others)
+    """`placed` with the group's jobs put anew at the least cost, the others staying; `table` holds the plan, before and after."""
+    now = {job.order_id: placed[job.order_id] for job in group if job.order_id in placed}
+    for job in group:
+        if job.order_id in now:
+            table.release(job, now[job.order_id])
     local = Problem(group, table, problem.previous, problem.horizon, problem.day)
-    now = {order_id: place for order_id, place in placed.items() if order_id in members}
-    if local.cost(now) <= local.bound():
-        return placed, 0.0
-    found, bound = _Model(local, hint=now).solve(seed=seed, time_limit_s=time_limit_s)
-    better = found is not None and local.cost(found) < local.cost(now)
-    return {**others, **(found if found is not None and better else now)}, bound
+    best, bound = now, 0.0
+    if local.cost(now) > local.bound():
+        found, bound = _Model(local, hint=now).solve(seed=seed, time_limit_s=time_limit_s)
+        if found is not None and local.cost(found) < local.cost(now):
+            best = found
+    table.book_all(group, placed=best)
+    if best is now:
+        return placed, bound
+    members = {job.order_id for job in group}
+    return {**{order_id: place for order_id, place in placed.items() if order_id not in members}, **best}, bound
 
 
 class _Model:

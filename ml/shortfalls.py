@@ -58,20 +58,25 @@ class Missing:
         if not job.crews:
             return f"it takes {len(job.roles)} technicians at the same time ({_crew_words(order)}), and there are not so many"
         empty = Timetable(self.table.calendar, self.table.slot_minutes, self.table.travel_minutes)
-        if empty.soonest(job) is None:
-            always = replace(self.beyond, calendar=_without_stops(self.beyond.calendar, job.machine_id))
-            if always.soonest(job) is None:
-                together = "any shift" if len(job.roles) == 1 else "any time that such a crew is on shift together"
-                return f"longer than {together}: {order.duration_h:g} h"
-            if wait is not None and empty.soonest(replace(job, earliest=_ready(order, grid=self.grid))) is not None:
-                return f"parts missing until {wait[0]:%Y-%m-%d}: {', '.join(wait[1])}"
-            if order.ready_at is not None and empty.soonest(replace(job, earliest=0)) is not None:
-                return f"not to be done before {order.ready_at:%Y-%m-%d}"
-            anyhow = replace(empty, calendar=_without_stops(empty.calendar, job.machine_id))
-            if anyhow.soonest(job) is not None:
-                return f"production does not stop {job.machine_id} for {order.duration_h:g} h within {days} days"
-            return f"nobody who could is at work within {days} days"
-        return f"no free shift within {days} days"
+        return f"no free shift within {days} days" if empty.soonest(job) else self._out_of_reach(order, job=job, wait=wait, empty=empty)
+
+    def _out_of_reach(self, order: Order, *, job: Job, wait: tuple[pd.Timestamp, tuple[str, ...]] | None, empty: Timetable) -> str:
+        """Why the order would have no place in a plan of its own."""
+        days, hours = self.site.policy.planning.horizon_days, f"{order.duration_h:g} h"
+        always = replace(self.beyond, calendar=_without_stops(self.beyond.calendar, job.machine_id))
+        anyhow = replace(empty, calendar=_without_stops(empty.calendar, job.machine_id))
+        together = "any shift" if len(job.roles) == 1 else "any time that such a crew is on shift together"
+        ready = _ready(order, grid=self.grid)
+        said = f"nobody who could is at work within {days} days"
+        if always.soonest(job) is None:
+            said = f"longer than {together}: {hours}"
+        elif wait is not None and empty.soonest(replace(job, earliest=ready)) is not None:
+            said = f"parts missing until {wait[0]:%Y-%m-%d}: {', '.join(wait[1])}"
+        elif order.ready_at is not None and empty.soonest(replace(job, earliest=0)) is not None:
+            said = f"not to be done before {order.ready_at:%Y-%m-%d}"
+        elif anyhow.soonest(job) is not None:
+            said = f"production does not stop {job.machine_id} for {hours} within {days} days"
+        return said
 
     def _changes(self, order: Order, *, job: Job, wait: tuple[pd.Timestamp, tuple[str, ...]] | None) -> Iterator[str]:
         """The changes that are enough, the cheapest first."""
@@ -106,7 +111,8 @@ class Missing:
                 table = replace(self.table, calendar=_with_another(self.table.calendar, like=template))
                 others = [able for m, able in enumerate(job.roles) if m != n]
                 crews = tuple(tuple(sorted((*rest, EXTRA))) for rest in _different(others))
-                if crews and (place := table.soonest(replace(job, crews=crews))):
+                roles = tuple((*able, EXTRA) if m == n else able for m, able in enumerate(job.roles))
+                if crews and (place := table.soonest(replace(job, roles=roles, crews=crews))):
                     found.append((place.start, n, template, place, skills))
         if found:
             _, n, _, place, skills = min(found)

@@ -55,5 +55,7 @@ def plan_to_check(connection: Connection, *, site: str, day: date) -> tuple[pd.D
         .order_by(a.c.start_at, a.c.order_id, a.c.technician_id)
     )
     u = unplanned_orders
-    left_over = select(*(c for c in u.columns if c.name not in ("site", "day"))).where(u.c.site == site, u.c.day == day).order_by(u.c.order_id)
+    left_over = (
+        select(*(c for c in u.columns if c.name not in ("site", "day"))).where(u.c.site == site, u.c.day == day).order_by(u.c.order_id)
+    )
     return read_frame(connection, planned), read_frame(connection, left_over)

@@ -5,7 +5,8 @@ from datetime import date, datetime
 from typing import Any, NamedTuple
 
 import pandas as pd
-from sqlalchemy import Connection, Row, Select, delete, func, insert, or_, select
+from sqlalchemy import Connection, Select, and_, delete, func, insert, literal, or_, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from ml.policy import SCHEDULABLE
 from resources.ledger.rows import read_frame, records
@@ -57,6 +58,35 @@ def assignments_of_plan(connection: Connection, *, site: str, before: date | Non
     """The site's newest plan, or the newest before a day."""
     newest = _newest(site) if before is None else _newest(site).where(plans.c.day < before)
     return _assignments(connection, site=site, day=connection.scalar(newest))
+
+
+def assignments_in_force(connection: Connection, *, site: str, technician_id: str | None = None) -> pd.DataFrame:
+    """The site's newest plan, a row per order and technician, with what the work is.
+
+    Beside the columns of assignments: `machine_id`, `title`, `priority`, `due_at`, `actions`, `parts`, `planned_at` (nothing was planned
+    before) and `others` (who else is in the crew).
+    """
+    a, o, others = assignments, work_orders, assignments.alias("others")
+    with_whom = (
+        select(func.coalesce(func.string_agg(others.c.technician_id, aggregate_order_by(literal(", "), others.c.technician_id)), ""))
+        .where(others.c.site == a.c.site, others.c.day == a.c.day, others.c.order_id == a.c.order_id)
+        .where(others.c.technician_id != a.c.technician_id)
+        .correlate(a)
+        .scalar_subquery()
+    )
+    query = (
+        select(
+            a,
+            *(o.c[name] for name in ("machine_id", "title", "priority", "due_at", "actions", "parts")),
+            plans.c.start_at.label("planned_at"),
+            with_whom.label("others"),
+        )
+        .join(o, o.c.order_id == a.c.order_id)
+        .join(plans, and_(plans.c.site == a.c.site, plans.c.day == a.c.day))
+        .where(a.c.site == site, a.c.day == _newest(site).scalar_subquery())
+        .order_by(a.c.start_at, a.c.technician_id, a.c.order_id)
+    )
+    return read_frame(connection, query if technician_id is None else query.where(a.c.technician_id == technician_id))
 
 
 def assignments_on(connection: Connection, *, site: str, day: date) -> pd.DataFrame | None:
@@ -139,7 +169,7 @@ def changes_after(connection: Connection, *, after: int) -> Sequence[Change]:
     ]
 
 
-def _last_told(connection: Connection, *, site: str, until: date) -> dict[tuple[str, str], Row[Any]]:
+def _last_told(connection: Connection, *, site: str, until: date) -> dict[tuple[str, str], Any]:
     """By order and technician the latest assignment, of the plans up to a day."""
     a = assignments
     query = (

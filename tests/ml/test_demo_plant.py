@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from ml.plant import Site
-from ml.workload import able_of, crews_of
 from ml.simulation.faults import DEMONSTRATED_KINDS, Fault, default_faults
 from ml.simulator import simulate
+from ml.workload import able_of, crews_of
 
 PLANT = Path(__file__).parents[2] / "plant"
 START = date(2026, 9, 14)

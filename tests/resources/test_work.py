@@ -284,11 +284,18 @@ def test_an_order_that_nobody_decided_on_follows_its_incidents_failure_mode(ledg
     first = opened(ledger, proposal("i1", mode="PDE"))
     assert first == "WO-P1-PDE-20261005"
     later = {"day": DAY + ONE_DAY, "as_of": NOON + ONE_DAY}
-    changed = replace(proposal("i1", mode="VIB"), title="New", actions=("Do",), crew=(("electrical",), ("mechanical",)), parts=("seal",), duration_h=5.0)
+    changed = replace(
+        proposal("i1", mode="VIB"), title="New", actions=("Do",), crew=(("electrical",), ("mechanical",)), parts=("seal",), duration_h=5.0
+    )
     assert opened(ledger, changed, **later) == first
     order = order_of(ledger, first)
     assert (order["failure_mode"], order["title"], order["actions"]) == ("VIB", "New", ["Do"])
-    assert (order["crew"], order["parts"], order["duration_h"], order["state"]) == ([["electrical"], ["mechanical"]], ["seal"], 5.0, "awaiting_decision")
+    assert (order["crew"], order["parts"], order["duration_h"], order["state"]) == (
+        [["electrical"], ["mechanical"]],
+        ["seal"],
+        5.0,
+        "awaiting_decision",
+    )
     with ledger.begin() as connection:
         e = work_order_events
         last = connection.execute(select(e.c.from_state, e.c.to_state, e.c.why).order_by(e.c.event_id.desc()).limit(1)).one()
