@@ -27,8 +27,8 @@ LEFT_OUT_HORIZONS = 8
 WHOLE = 8  # jobs that are one model
 NEIGHBOURS = 10
 CHOICES = 24  # crews of one job in a model; of more, those that could begin first
-DETERMINISTIC_TIME = 0.03  # per model, in the solver's own unit
-MAX_MODELS = 800  # 20 to 50 ms each; so that the limit in seconds is not what ends an ordinary search
+DETERMINISTIC_TIME = 0.1  # per model, in the solver's own unit: 0.1 to 0.2 s
+MAX_MODELS = 150  # so that the limit in seconds is not what ends an ordinary search
 
 
 @dataclass(frozen=True)
@@ -214,6 +214,9 @@ class _Model:
         if not (after_one or after_other) or not shared:
             return
         is_shared, is_first = model.new_bool_var(""), model.new_bool_var("")
+        at, then = self.hint.get(one.order_id), self.hint.get(other.order_id)
+        model.add_hint(is_shared, bool(at and then and set(at.technicians) & set(then.technicians)))
+        model.add_hint(is_first, not then or (at is not None and at.start < then.start))
         for t in shared:
             both = [pick for job in (one, other) for choice, pick in self.picks[job.order_id] if t in choice.technicians]
             model.add(sum(both) <= 1 + is_shared)

@@ -295,6 +295,7 @@ def _fill_orders(connection: Connection) -> None:
             "end_at": at(7, 10),
             "is_overtime": False,
             "is_late": False,
+            "revision": 0,
         }
         connection.execute(insert(t.assignments).values(**assigned, technician_id="ada" if day == 6 else "bo"))
     left_out = {
