@@ -7,6 +7,7 @@ the machine, with the time to travel between areas, not before the order is read
 plan before. Times are UTC; shifts, breaks, stop windows, holidays and absences are the site's wall clock.
 """
 
+import time
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -110,19 +111,20 @@ def _place(
     jobs: list[Job], *, table: Timetable, previous: dict[str, Place], grid: Grid, seed: int, time_limit_s: float
 ) -> tuple[dict[str, Place], int, float, Status]:
     """Places for the jobs that a shift within the horizon may hold: in turn first, improved by the solver, the gaps filled."""
+    deadline = time.monotonic() + time_limit_s
     possible = [j for j in jobs if table.soonest(j)]
     stood = {j.order_id: previous[j.order_id] for j in possible if j.order_id in previous}
     problem = Problem(possible, table, stood, grid.horizon, grid.day)
     placed = _best_of_turns(problem, [possible, sorted(possible, key=lambda j: (-j.weight / j.length, j.order_id))], placed=None)
     bound: float = problem.bound()
     if len(possible) > WHOLE and problem.cost(placed) > bound:
-        priced = price(problem, best=problem.cost(placed))
+        priced = price(problem, best=problem.cost(placed), time_limit_s=deadline - time.monotonic())
         bound = max(bound, priced.cost)
         liked = sorted(possible, key=lambda j: (priced.starts[j.order_id], -j.weight, j.order_id))
         placed = _best_of_turns(problem, [liked], placed=min((placed, place_by_price(problem, priced)), key=problem.cost))
     if problem.cost(placed) > bound:
         enough = bound / (1 - GAP_ENOUGH)
-        placed, proven = improve(problem, placed=placed, enough=enough, seed=seed, time_limit_s=time_limit_s)
+        placed, proven = improve(problem, placed=placed, enough=enough, seed=seed, time_limit_s=deadline - time.monotonic())
         bound = max(bound, proven)
         left = [j for j in possible if j.order_id not in placed]
         placed = {**placed, **place_in_turn(left, table=table.copy().book_all(possible, placed=placed), previous={})}

@@ -12,6 +12,7 @@ The result also says where each job would like to begin, which is a good turn to
 """
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -60,8 +61,9 @@ class _JobPlaces:
     reach: int = 64
 
 
-def bound(problem: Problem, *, best: float, enough: float = 0.005, steps: int = STEPS) -> Bound:
-    """`best` is the cost of a known plan; the steps end when the gap to it is at most the share `enough`."""
+def bound(problem: Problem, *, best: float, enough: float = 0.005, steps: int = STEPS, time_limit_s: float = math.inf) -> Bound:
+    """`best` is the cost of a known plan; the steps end when the gap to it is at most the share `enough`, or at the limit in seconds."""
+    deadline = time.monotonic() + time_limit_s
     relaxed = _Relaxed(problem)
     prices, centre = np.zeros(relaxed.n_slots), np.zeros(relaxed.n_slots)
     direction: Numbers | None = None
@@ -74,7 +76,7 @@ def bound(problem: Problem, *, best: float, enough: float = 0.005, steps: int = 
         else:
             since += 1
             length = length / 2 if since % PATIENCE == 0 else length
-        if best - highest <= enough * best or length < SHORTEST:
+        if best - highest <= enough * best or length < SHORTEST or time.monotonic() >= deadline:
             break
         excess[(prices <= 0) & (excess < 0)] = 0  # a price of 0 cannot fall
         direction = excess if direction is None else AVERAGING * excess + (1 - AVERAGING) * direction

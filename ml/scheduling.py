@@ -27,7 +27,7 @@ LEFT_OUT_HORIZONS = 8
 WHOLE = 8  # jobs that are one model
 NEIGHBOURS = 10
 CHOICES = 24  # crews of one job in a model; of more, those that could begin first
-DETERMINISTIC_TIME = 0.1  # per model, in the solver's own unit: 0.1 to 0.2 s
+DETERMINISTIC_TIME = 0.05  # per model, in the solver's own unit
 MAX_MODELS = 150  # so that the limit in seconds is not what ends an ordinary search
 
 

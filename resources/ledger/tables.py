@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -25,6 +26,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    event,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB, ExcludeConstraint
@@ -285,7 +287,7 @@ assignments = Table(
     *_columns(ASSIGNMENTS),
     ForeignKeyConstraint(["order_id"], ["work_orders.order_id"]),
     CheckConstraint("end_at > start_at", name="positive_duration"),
-    # textrange, a range of text, is made by a migration: PostgreSQL itself has no GiST index on text alone.
+    # PostgreSQL itself has no GiST index on text, but one on ranges of anything.
     ExcludeConstraint(
         (text("textrange(site, site, '[]')"), "&&"),
         (text("daterange(day, day, '[]')"), "&&"),
@@ -295,6 +297,8 @@ assignments = Table(
         using="gist",
     ),
 )
+
+event.listen(assignments, "before_create", DDL("create type textrange as range (subtype = text)"))  # type: ignore[no-untyped-call]
 
 unplanned_orders = Table(
     "unplanned_orders", metadata, *_columns(UNPLANNED_ORDERS), ForeignKeyConstraint(["order_id"], ["work_orders.order_id"])

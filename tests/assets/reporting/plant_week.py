@@ -304,6 +304,7 @@ def _fill_orders(connection: Connection) -> None:
         "order_id": "WO-2",
         "reason": "no technician has the skill electrical",
         "earliest_alternative": at(9, 6),
+        "smallest_change": "a technician with electrical on Mon",
     }
     connection.execute(insert(t.unplanned_orders).values(left_out))
     log = {"order_id": "WO-4", "site": "north", "machine_id": "P-102", "technician": "Bo Lind", "finding": "VIB", "note": "bearing worn"}
