@@ -75,7 +75,7 @@ class Missing:
         elif order.ready_at is not None and empty.soonest(replace(job, earliest=0)) is not None:
             said = f"not to be done before {order.ready_at:%Y-%m-%d}"
         elif anyhow.soonest(job) is not None:
-            said = f"production does not stop {job.machine_id} for {hours} within {days} days"
+            said = f"{job.machine_id} may not stop for {hours} of any shift within {days} days"
         return said
 
     def _changes(self, order: Order, *, job: Job, wait: tuple[pd.Timestamp, tuple[str, ...]] | None) -> Iterator[str]:

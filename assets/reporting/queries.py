@@ -200,7 +200,7 @@ def schedule(connection: Connection, *, site: str | None, end: date) -> pd.DataF
 
 def newest_plans(connection: Connection, *, site: str | None, end: date) -> pd.DataFrame:
     """Each site's newest plan up to `end`."""
-    query = select(plans).where(_is_newest_plan(plans.c.site, plans.c.day, end=end)).order_by(plans.c.site)
+    query = select(plans).distinct(plans.c.site).where(plans.c.day <= end).order_by(plans.c.site, plans.c.day.desc())
     return read_frame(connection, _of_site(query, plans.c.site, site))
 
 

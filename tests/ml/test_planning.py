@@ -501,7 +501,7 @@ def test_work_lies_in_the_machines_stop_windows():
     site = changed(a_site(a_technician()), {"stop_windows": (window,)})
     assert planned(plan(orders({}), site=site, start=MONDAY, seed=1))["o0"][1] == pd.Timestamp("2026-11-04T07:00Z")
     found = plan(orders({"duration_h": 3.0}), site=site, start=MONDAY, seed=1)
-    assert only_unplanned(found)[0] == "production does not stop m0 for 3 h within 14 days"
+    assert only_unplanned(found)[0] == "m0 may not stop for 3 h of any shift within 14 days"
     assert the_change(found) == "a stop of m0 on Mon 2026-11-02 06:00 to 09:00"
     granted = StopWindow(start=time(6), end=time(9), first_day=date(2026, 11, 2), last_day=date(2026, 11, 2))
     site = changed(site, {"stop_windows": (window, granted)})
