@@ -73,8 +73,15 @@ def decision(order_id: str, word: str, *, request_id: str = "", at: datetime = N
 
 def planned(ledger: LedgerResource, *order_ids: str, day: date = DAY) -> None:
     rows = [
-        {"order_id": o, "technician_id": "t", "start_at": NOON, "end_at": NOON + timedelta(hours=2), "is_overtime": False, "is_late": False}
-        for o in order_ids
+        {
+            "order_id": o,
+            "technician_id": f"t{i}",
+            "start_at": NOON,
+            "end_at": NOON + timedelta(hours=2),
+            "is_overtime": False,
+            "is_late": False,
+        }
+        for i, o in enumerate(order_ids)
     ]
     plan = {"start_at": NOON, "status": "optimal", "objective": 0.0, "gap": 0.0}
     with ledger.begin() as connection:
