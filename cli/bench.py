@@ -10,6 +10,7 @@ from rich.table import Column, Table
 from cli.benches.acquisition import intake, merge
 from cli.benches.detect import detect
 from cli.benches.figures import Measured
+from cli.benches.planning import planning
 from cli.benches.program import definitions, demo
 from cli.benches.validation import validation
 from cli.errors import CommandError
@@ -21,6 +22,7 @@ GROUPS: dict[str, Callable[[], Iterator[Measured]]] = {
     "validation": validation,
     "detect": detect,
     "definitions": definitions,
+    "planning": planning,
     "demo": demo,
 }
 

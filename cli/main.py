@@ -159,6 +159,24 @@ def orders(
 
 
 @app.command()
+def schedule(
+    home: HomeOption = None,
+    plant: PlantOption = None,
+    site: Annotated[Optional[str], typer.Option(help="Only this site.")] = None,
+    technician: Annotated[Optional[str], typer.Option(help="Only the work of this technician, by id.")] = None,
+    is_calendar: Annotated[bool, typer.Option("--ics", help="As an iCalendar of the technician, for a calendar program.")] = False,
+) -> None:
+    """Show who does which order when, by the plans in force; times are the site's."""
+    from cli.schedule import plan_table, technician_calendar
+
+    with prepared(home=home, plant=plant) as environment:
+        if is_calendar:
+            sys.stdout.buffer.write(technician_calendar(environment, site=site, technician=technician).encode())
+        else:
+            console.print(plan_table(environment, site=site, technician=technician))
+
+
+@app.command()
 def decide(
     order_id: Annotated[str, typer.Argument(help="The work order.")],
     decision: Annotated[str, typer.Argument(help="approve, reject, defer or cancel.")],
@@ -380,7 +398,8 @@ def execute(
 def bench(
     home: HomeOption = None,
     only: Annotated[
-        Optional[list[str]], typer.Option(help="Only these groups: intake, merge, validation, detect, definitions, demo; may be repeated.")
+        Optional[list[str]],
+        typer.Option(help="Only these groups: intake, merge, validation, detect, definitions, planning, demo; may be repeated."),
     ] = None,
 ) -> None:
     """Measure speed and memory on this machine; prints a table and writes bench.json into the data folder."""

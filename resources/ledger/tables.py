@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -26,9 +27,10 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    event,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, ExcludeConstraint
 from sqlalchemy.types import TypeEngine
 
 from expectations.contracts import TIMESTAMP, Contract
@@ -352,7 +354,18 @@ assignments = Table(
     *_columns(ASSIGNMENTS),
     ForeignKeyConstraint(["order_id"], ["work_orders.order_id"]),
     CheckConstraint("end_at > start_at", name="positive_duration"),
+    # PostgreSQL itself has no GiST index on text, but one on ranges of anything.
+    ExcludeConstraint(
+        (text("textrange(site, site, '[]')"), "&&"),
+        (text("daterange(day, day, '[]')"), "&&"),
+        (text("textrange(technician_id, technician_id, '[]')"), "&&"),
+        (text("tstzrange(start_at, end_at)"), "&&"),
+        name="nobody_is_in_two_places",
+        using="gist",
+    ),
 )
+
+event.listen(assignments, "before_create", DDL("create type textrange as range (subtype = text)"))  # type: ignore[no-untyped-call]
 
 unplanned_orders = Table(
     "unplanned_orders", metadata, *_columns(UNPLANNED_ORDERS), ForeignKeyConstraint(["order_id"], ["work_orders.order_id"])

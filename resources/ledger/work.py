@@ -285,7 +285,7 @@ def _take_off_the_newest_plan(connection: Connection, *, site: str, order_id: st
     taken = {}
     for table in (assignments, unplanned_orders):
         of_order = (table.c.site == site, table.c.day == newest, table.c.order_id == order_id)
-        taken[table] = connection.execute(delete(table).where(*of_order)).rowcount
+        taken[table] = min(1, connection.execute(delete(table).where(*of_order)).rowcount)  # a row for each of a crew
     connection.execute(
         update(plans)
         .where(plans.c.site == site, plans.c.day == newest)

@@ -293,7 +293,7 @@ def _fill_orders(connection: Connection) -> None:
             "order_id": order_id, "site": "north", "machine_id": machine_id, "failure_mode": "VIB", "opened_on": at(*moves[0][:2]).date(),
             "assessed_on": END, "state": moves[-1][2], "title": f"Replace the bearing of {machine_id}", "reason": "a credible incident",
             "priority": priority, "is_urgent": priority == "urgent", "risk_cost": risk, "probability_7d": 0.42, "probability_30d": 0.93,
-            "confidence": 0.9, "due_at": at(0) + timedelta(days=due), "actions": [], "skills": ["mechanical"], "parts": [], "duration_h": 4,
+            "confidence": 0.9, "due_at": at(0) + timedelta(days=due), "actions": [], "crew": [["mechanical"]], "parts": [], "duration_h": 4,
         }  # fmt: skip
         connection.execute(insert(t.work_orders).values(order))
         before = None
@@ -338,6 +338,7 @@ def _fill_orders(connection: Connection) -> None:
             "end_at": at(7, 10),
             "is_overtime": False,
             "is_late": False,
+            "revision": 0,
         }
         connection.execute(insert(t.assignments).values(**assigned, technician_id="ada" if day == 6 else "bo"))
     left_out = {
@@ -346,6 +347,7 @@ def _fill_orders(connection: Connection) -> None:
         "order_id": "WO-2",
         "reason": "no technician has the skill electrical",
         "earliest_alternative": at(9, 6),
+        "smallest_change": "a technician with electrical on Mon",
     }
     connection.execute(insert(t.unplanned_orders).values(left_out))
     log = {"order_id": "WO-4", "site": "north", "machine_id": "P-102", "technician": "Bo Lind", "finding": "VIB", "note": "bearing worn"}
