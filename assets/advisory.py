@@ -280,7 +280,9 @@ def _read_until(lake: LakeResource, site: Site, site_day: SiteDay) -> datetime:
 
 def _for_planning(orders: pd.DataFrame, site: Site) -> pd.DataFrame:
     areas = {machine.machine_id: machine.area for machine in site.machines}
+    not_before = orders["not_before"].where(orders["not_before"] > orders["ready_at"], orders["ready_at"])
     return orders.assign(
+        ready_at=not_before,
         area=orders["machine_id"].map(areas),
         skills=orders["skills"].map(tuple),
         parts=orders["parts"].map(tuple),

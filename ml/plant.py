@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from ml.drop_format import DropFormat
+from ml.findings import FindingLists
 from ml.receivers import NotificationPolicy, Receiver
 from ml.units import conversion
 
@@ -382,6 +383,7 @@ class Site(_Value):
     parts: tuple[Part, ...] = ()
     repairs: dict[str, RepairPlan] = Field(default={}, description="failure mode -> work; overrides the defaults")
     policy: Policy = Policy()
+    findings: FindingLists = FindingLists()
     receivers: tuple[Receiver, ...] = Field(default=(), description="who is told of what; without any, nothing is sent")
 
     @property
@@ -445,6 +447,13 @@ class Site(_Value):
             missing = sorted(set(repair.parts) - known_parts)
             if missing:
                 raise ValueError(f"repairs.{mode}.parts: not among the site's parts: {', '.join(missing)}")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_predicted_can_be_found(self) -> Self:
+        missing = sorted(FAILURE_MODE_NAMES.keys() - self.findings.failure_modes.keys())
+        if missing:
+            raise ValueError(f"findings.failure_modes: lacks {', '.join(missing)}, which are predicted and must be findable")
         return self
 
     @model_validator(mode="after")
