@@ -260,6 +260,17 @@ class ApprovalPolicy(_Value):
     )
     remind_after_h: float = Field(default=24, gt=0)
     escalate_after_h: float = Field(default=72, gt=0)
+    expire_after_h: float | None = Field(
+        default=None, gt=0, description="an order that nobody has answered for so long is cancelled; left out: never"
+    )
+
+    @model_validator(mode="after")
+    def _expires_last(self) -> Self:
+        if self.expire_after_h is not None and self.expire_after_h < max(self.remind_after_h, self.escalate_after_h):
+            raise ValueError(
+                "expire_after_h must not be less than remind_after_h and escalate_after_h: people must have heard of it before"
+            )
+        return self
 
 
 class PrognosisPolicy(_Value):

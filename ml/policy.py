@@ -233,6 +233,12 @@ def follow_up(awaiting_since: datetime, now: datetime, *, policy: ApprovalPolicy
     return "remind" if waited_h >= policy.remind_after_h else None
 
 
+def is_expired(awaiting_since: datetime, now: datetime, *, policy: ApprovalPolicy) -> bool:
+    """Whether an unanswered order is to be closed; it comes again when the matter has become clearly worse (why_again)."""
+    waited_h = (now - awaiting_since).total_seconds() / 3600
+    return policy.expire_after_h is not None and waited_h >= policy.expire_after_h
+
+
 def _proposal(
     key: tuple[str, str],
     *,

@@ -373,6 +373,8 @@ maintenance_log = Table(
     Column("failure_cause", Text, comment="ISO 14224 code; null where not said"),
     Column("parts_used", JSONB, nullable=False, server_default="[]", comment="part ids, one for each piece"),
     Column("hours_worked", Double, comment="hands on the machine, without waiting and ways; null where not said"),
+    Column("scheduled_start_at", TIME, comment="its place in the plan of an earlier day, off which the report took it; null: none"),
+    Column("scheduled_end_at", TIME),
     CheckConstraint("ended_at >= started_at", name="in_order"),
     CheckConstraint("hours_worked >= 0", name="hours_worked"),
     Index(None, "site", "machine_id", "started_at"),

@@ -96,6 +96,15 @@ def remind(connection: Connection, order_id: str, *, since: datetime, at: dateti
     return True
 
 
+def expire(connection: Connection, order_id: str, *, since: datetime, at: datetime) -> bool:
+    """Cancel an order that nobody has answered `since`; False where somebody has by now. Raises UnknownOrder."""
+    if _locked(connection, order_id)["state"] != "awaiting_decision":
+        return False
+    why = f"expired: nobody decided on it for {(at - since).total_seconds() / 3600:.0f} h"
+    move(connection, order_id, "cancelled", at=at, who=POLICY, why=why)
+    return True
+
+
 def decide(connection: Connection, decision: Decision) -> bool:
     """Write the decision and carry it out; False where this request was already carried out.
 
@@ -148,6 +157,7 @@ def complete(connection: Connection, completion: Completion) -> bool:
     Raises UnknownOrder, ml.policy.IllegalMove.
     """
     order = _locked(connection, completion.order_id)
+    scheduled_start_at, scheduled_end_at = _place_of_an_earlier_day(connection, site=order["site"], order_id=completion.order_id)
     recorded = connection.execute(
         upsert(maintenance_log)
         .values(
@@ -164,6 +174,8 @@ def complete(connection: Connection, completion: Completion) -> bool:
             failure_cause=completion.failure_cause,
             parts_used=list(completion.parts_used),
             hours_worked=completion.hours_worked,
+            scheduled_start_at=scheduled_start_at,
+            scheduled_end_at=scheduled_end_at,
         )
         .on_conflict_do_nothing()
         .returning(maintenance_log.c.log_id)
@@ -268,7 +280,8 @@ def _modify(connection: Connection, order: dict[str, Any], decision: Decision, *
         values["due_at"] = changes["not_after"]
     if decision.skills is not None:
         values["skills"] = list(decision.skills)
-    _demand_room(order | values)
+    if changes.keys() & {"not_before", "not_after"}:
+        _demand_room(order | values)
     by_people = sorted({*(order["set_by_people"] or ()), *values})
     changed = update(work_orders).where(work_orders.c.order_id == order_id)
     connection.execute(changed.values(**values, set_by_people=by_people))
@@ -293,6 +306,15 @@ def _words(value: object) -> str:
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     return value if isinstance(value, str) else ", ".join(value)  # type: ignore[arg-type]
+
+
+def _place_of_an_earlier_day(connection: Connection, *, site: str, order_id: str) -> tuple[datetime | None, datetime | None]:
+    """The order's place in the newest plan, where that was made before the place's own day: the plan forgets it with the completion."""
+    a = assignments
+    newest = select(func.max(plans.c.day)).where(plans.c.site == site).scalar_subquery()
+    query = select(func.min(a.c.start_at), func.max(a.c.end_at), func.max(a.c.day)).where(a.c.site == site, a.c.day == newest)
+    start_at, end_at, day = connection.execute(query.where(a.c.order_id == order_id)).one()
+    return (start_at, end_at) if start_at is not None and day < start_at.astimezone(UTC).date() else (None, None)
 
 
 def _take_off_the_newest_plan(connection: Connection, *, site: str, order_id: str) -> None:

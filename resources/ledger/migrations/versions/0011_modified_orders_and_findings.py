@@ -29,12 +29,14 @@ def upgrade() -> None:
     op.add_column('maintenance_log', sa.Column('failure_cause', sa.Text(), nullable=True, comment='ISO 14224 code; null where not said'))
     op.add_column('maintenance_log', sa.Column('parts_used', postgresql.JSONB(), server_default='[]', nullable=False, comment='part ids, one for each piece'))
     op.add_column('maintenance_log', sa.Column('hours_worked', sa.Double(), nullable=True, comment='hands on the machine, without waiting and ways; null where not said'))
+    op.add_column('maintenance_log', sa.Column('scheduled_start_at', sa.DateTime(timezone=True), nullable=True, comment='its place in the plan of an earlier day, off which the report took it; null: none'))
+    op.add_column('maintenance_log', sa.Column('scheduled_end_at', sa.DateTime(timezone=True), nullable=True))
     op.create_check_constraint(op.f('ck_maintenance_log_hours_worked'), 'maintenance_log', 'hours_worked >= 0')
 
 
 def downgrade() -> None:
     op.drop_constraint(op.f('ck_maintenance_log_hours_worked'), 'maintenance_log')
-    for name in ('failure_mechanism', 'failure_cause', 'parts_used', 'hours_worked'):
+    for name in ('failure_mechanism', 'failure_cause', 'parts_used', 'hours_worked', 'scheduled_start_at', 'scheduled_end_at'):
         op.drop_column('maintenance_log', name)
     for name in ('not_before', 'set_by_people'):
         op.drop_column('work_orders', name)
