@@ -149,9 +149,9 @@ def _said(scope: Scope, done: pd.DataFrame, name: str) -> pd.Series:
     """What the sites' lists say of the codes that the technicians gave; a code that is on no list stands for itself."""
     lists = {s.site: s.findings for s in scope.sites}
     words = {
-        (site, code): name
+        (site, code): said
         for site, known in lists.items()
-        for code, name in {
+        for code, said in {
             "finding": {**known.failure_modes, **FAILURE_MODE_NAMES, NO_FAULT_FOUND: "no fault found"},
             "failure_mechanism": known.failure_mechanisms,
             "failure_cause": known.failure_causes,
@@ -163,6 +163,8 @@ def _said(scope: Scope, done: pd.DataFrame, name: str) -> pd.Series:
 def _reliability(scope: Scope) -> Section:
     done = queries.completed_work(scope.connection, **scope.range)
     scheduled = queries.scheduled_work(scope.connection, **scope.range)
+    if done.empty and scheduled.empty:
+        return Section("Reliability and maintenance work", NOTHING)
     figures: list[Figure] = []
     for site in scope.sites:
         work, places = done[done["site"] == site.site], scheduled[scheduled["site"] == site.site]
