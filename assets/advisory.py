@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 import pandas as pd
+from sqlalchemy import Connection
 
 from assets.health import machine_health
 from assets.manipulation import sensor_quality
@@ -19,7 +20,7 @@ from expectations.ledger_contracts import ASSIGNMENTS, UNPLANNED_ORDERS, WORK_OR
 from expectations.validation import ValidationOutcome
 from ml.planning import Plan, plan
 from ml.plant import Site
-from ml.policy import follow_up, initial_state, propose
+from ml.policy import follow_up, initial_state, is_expired, propose
 from ml.shelving import not_shelved
 from ml.workload import standing
 from resources.lake import LakeResource
@@ -38,7 +39,7 @@ from resources.ledger.plans import (
     replace_plan,
 )
 from resources.ledger.shelving import shelvings_between
-from resources.ledger.work import lock_site, orders_awaiting, remind, resume_deferred
+from resources.ledger.work import expire, lock_site, orders_awaiting, remind, resume_deferred
 from resources.plant import PlantResource
 from resources.reports import ReportsResource
 from resources.validation_pages import ValidationPagesResource
@@ -75,9 +76,9 @@ def work_orders(
     """Work worth doing, and who says that it shall be done: one open order per machine and failure mode, in the ledger.
 
     Risk = probability of failure x consequence. A new incident joins its machine's open order. Urgent and confident work is
-    approved by policy, all other waits for a person; unanswered it is reminded of, then escalated. Every change of state is
-    a row of the audit log. No work is proposed for what is shelved at the end of what the day has read. Source: `failure_predictions` and
-    incidents of the day. Consumer: `maintenance_schedule`.
+    approved by policy, all other waits for a person; unanswered it is reminded of, then escalated, and closed where the plant file
+    says after how long. Every change of state is a row of the audit log. No work is proposed for what is shelved at the end of what
+    the day has read. Source: `failure_predictions` and incidents of the day. Consumer: `maintenance_schedule`.
     """
     from expectations.suites import work_orders_suite
     from expectations.validation import validate_table
@@ -95,14 +96,7 @@ def work_orders(
             policy = site.policy.approval
             orders = {open_or_join(connection, p, **where, state=initial_state(p, policy), as_of=as_of, policy=policy) for p in proposals}
             resume_deferred(connection, site=site.site, until=as_of)
-            reminders = 0
-            for order_id, since in orders_awaiting(connection, site=site.site):
-                if (what := follow_up(since, as_of, policy=policy)) is not None:
-                    words = {
-                        "remind": "reminder: this order waits for a decision",
-                        "escalate": "escalation: this order still waits for a decision",
-                    }
-                    reminders += remind(connection, order_id, since=since, at=as_of, what=words[what])
+            reminders, expired = _follow_up(connection, site=site, as_of=as_of)
             mark_assessed(connection, **where)
             stored = orders_to_check(connection, **where)
         outcome = validate_table(stored, suite=work_orders_suite())
@@ -114,6 +108,7 @@ def work_orders(
             rows=len(orders - {None}),
             proposals=len(proposals),
             reminders=reminders,
+            expired=expired,
             incidents_shelved=len(active) - len(heard),
         )
     return dg.MaterializeResult(check_results=[validations.check("orders_can_be_worked_with")])
@@ -232,6 +227,24 @@ def maintenance_reports(
         report(context, site_day, rows=len(written), figures=written)
 
 
+FOLLOW_UP_WORDS = {
+    "remind": "reminder: this order waits for a decision",
+    "escalate": "escalation: this order still waits for a decision",
+}
+
+
+def _follow_up(connection: Connection, *, site: Site, as_of: datetime) -> tuple[int, int]:
+    """Remind of the orders that wait for a decision, or close them where they have waited too long; how many of each."""
+    reminders, expired = 0, 0
+    policy = site.policy.approval
+    for order_id, since in orders_awaiting(connection, site=site.site):
+        if is_expired(since, as_of, policy=policy):
+            expired += expire(connection, order_id, since=since, at=as_of)
+        elif (what := follow_up(since, as_of, policy=policy)) is not None:
+            reminders += remind(connection, order_id, since=since, at=as_of, what=FOLLOW_UP_WORDS[what])
+    return reminders, expired
+
+
 PlanChecks = dict[SiteDay, tuple[ValidationOutcome, ValidationOutcome]]  # of the assignments, of the orders without a place
 
 
@@ -299,7 +312,9 @@ def _read_until(lake: LakeResource, site: Site, site_day: SiteDay) -> datetime:
 
 
 def _for_planning(orders: pd.DataFrame) -> pd.DataFrame:
+    not_before = orders["not_before"].where(orders["not_before"] > orders["ready_at"], orders["ready_at"])
     return orders.assign(
+        ready_at=not_before,
         crew=orders["crew"].map(lambda crew: tuple(map(tuple, crew))),
         parts=orders["parts"].map(tuple),
         parts_ordered_at=orders["ready_at"],  # parts are ordered when the work is approved

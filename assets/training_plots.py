@@ -12,7 +12,7 @@ from assets.contest import Comparison
 from expectations.contracts import MEMBERS
 from ml.fault_replay import KINDS
 from ml.plant import Site
-from ml.reliability import reliability
+from ml.reliability_diagram import reliability
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -160,7 +160,7 @@ def roll_back(environment: Environment, *, site: str | None, operator: str, why:
 
 def champion_then(environment: Environment, *, site: str | None, at: str | None) -> str:
     """Raises CommandError for a time without an offset, or in the future."""
-    from jobs.operator import parse_time
+    from jobs.reported import parse_time
 
     name = _site(environment, site).site
     try:

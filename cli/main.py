@@ -19,6 +19,7 @@ from cli.options import HomeOption, PlantOption
 from cli.quarantine import quarantine
 from cli.server import LOOPBACK, PORTS, Address, Service, check_service, run_service
 from cli.shelving import shelve, shelved, unshelve
+from cli.working import complete, start
 from resources.home import HomeError
 from resources.plant_files import PlantError, read_plant
 from resources.postgres import DatabaseError
@@ -177,12 +178,17 @@ def schedule(
 
 
 @app.command()
-def decide(
+def decide(  # noqa: PLR0913 - each is an option that people type
     order_id: Annotated[str, typer.Argument(help="The work order.")],
-    decision: Annotated[str, typer.Argument(help="approve, reject, defer or cancel.")],
+    decision: Annotated[str, typer.Argument(help="approve, reject, defer, cancel or modify.")],
     operator: Annotated[str, typer.Option(help="Who decides.")],
     reason: Annotated[str, typer.Option(help="Why.")],
     until: Annotated[Optional[str], typer.Option(help="Only for defer: an ISO 8601 time with offset.")] = None,
+    confidence: Annotated[Optional[float], typer.Option(help="How sure you are, 0 to 1.")] = None,
+    priority: Annotated[Optional[str], typer.Option(help="Only for modify: urgent, high, medium or low.")] = None,
+    not_before: Annotated[Optional[str], typer.Option(help="Only for modify: no work begins before this ISO 8601 time.")] = None,
+    not_after: Annotated[Optional[str], typer.Option(help="Only for modify: the work is due by this ISO 8601 time with offset.")] = None,
+    skills: Annotated[Optional[str], typer.Option(help="Only for modify: what who does it must know, with commas between.")] = None,
     request_id: Annotated[str, typer.Option(help="A repeated request with the same id changes nothing.")] = "",
     *,
     is_false_alarm: Annotated[
@@ -191,7 +197,7 @@ def decide(
     home: HomeOption = None,
     plant: PlantOption = None,
 ) -> None:
-    """Decide on a work order and plan its site anew."""
+    """Decide on a work order, or change its priority, window or skills, and plan its site anew."""
     from cli.planner import submit
 
     with prepared(home=home, plant=plant) as environment:
@@ -204,12 +210,19 @@ def decide(
                 operator=operator,
                 reason=reason,
                 until=until,
+                not_before=not_before,
+                not_after=not_after,
+                confidence=confidence,
+                priority=priority,
+                skills=[skill.strip() for skill in skills.split(",")] if skills is not None else None,
                 request_id=request_id,
                 is_false_alarm=is_false_alarm,
             )
         )
 
 
+app.command()(start)
+app.command()(complete)
 app.command()(shelve)
 app.command()(unshelve)
 app.command()(shelved)

@@ -1,8 +1,9 @@
-"""The planner's verbs: list orders, decide, make reports."""
+"""The planner's and the technicians' verbs: list orders, decide, start and complete work, make reports."""
 
 from collections.abc import Collection
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from rich.table import Column, Table
@@ -10,10 +11,14 @@ from rich.table import Column, Table
 from cli.environment import Environment
 from cli.errors import CommandError
 from ml.policy import STATES, IllegalMove
+from resources.ledger.deeds import Decision, Start
 from resources.ledger.ledger import LedgerResource
-from resources.ledger.work import Decision, UnknownOrder, list_orders, order_row
-from resources.ledger.work import decide as carry_out
+from resources.ledger.work import UnknownOrder, list_orders, order_row
+from resources.ledger.work import start as start_work
 from resources.postgres import database_url
+
+if TYPE_CHECKING:
+    from jobs.reported import Report
 
 
 def ledger_of(environment: Environment) -> LedgerResource:
@@ -52,13 +57,12 @@ def submit(
     operator: str,
     reason: str,
     until: str | None,
-    request_id: str,
-    is_false_alarm: bool,
+    not_before: str | None,
+    not_after: str | None,
+    **said: Any,
 ) -> str:
     """Write the decision, plan the site anew; returns what became of the order. Raises CommandError."""
-    from assets.partitions import SiteDay
-    from cli.launch import launcher
-    from jobs.operator import parse_time
+    from jobs.reported import carry_out, parse_time
 
     decided_at = datetime.now(UTC)
     ledger = ledger_of(environment)
@@ -70,20 +74,56 @@ def submit(
             reason=reason,
             decided_at=decided_at,
             defer_until=parse_time(until) if until else None,
-            request_id=request_id,
-            is_false_alarm=is_false_alarm,
+            not_before=parse_time(not_before) if not_before else None,
+            not_after=parse_time(not_after) if not_after else None,
+            **said,
         )
         with ledger.begin() as connection:
-            is_new = carry_out(connection, made)
-            site = order_row(connection, order_id)["site"]
+            is_new = carry_out(connection, made, sites=environment.sites)
     except (ValueError, UnknownOrder, IllegalMove) as error:
         raise CommandError(str(error)) from error
     if not is_new:
-        return f"The request {request_id} had already been carried out; nothing changed."
-    with launcher(environment) as started:
-        started.run("plan_site_day", partition_key=SiteDay(decided_at.date(), site).key)
+        return f"The request {made.request_id} had already been carried out; nothing changed."
+    return _planned_anew(environment, order_id, at=decided_at)
+
+
+def begin_work(environment: Environment, order_id: str, *, technician: str, at: str | None) -> str:
+    """Raises CommandError."""
+    from jobs.reported import parse_time
+
+    try:
+        with ledger_of(environment).begin() as connection:
+            is_new = start_work(connection, Start(order_id, technician, parse_time(at) if at else datetime.now(UTC)))
+    except (ValueError, UnknownOrder, IllegalMove) as error:
+        raise CommandError(str(error)) from error
+    return f"{order_id} is in progress." if is_new else f"{technician} had already started; nothing changed."
+
+
+def finish_work(environment: Environment, report: "Report") -> str:
+    """Log the work, plan the site anew; returns what became of the order. Raises CommandError."""
+    from jobs.reported import log_work
+
+    try:
+        with ledger_of(environment).begin() as connection:
+            is_new = log_work(connection, report, sites=environment.sites)
+    except (ValueError, UnknownOrder, IllegalMove) as error:
+        raise CommandError(str(error)) from error
+    if not is_new:
+        return f"The request {report.request_id} had already been carried out; nothing changed."
+    return _planned_anew(environment, report.order_id, at=datetime.now(UTC))
+
+
+def _planned_anew(environment: Environment, order_id: str, *, at: datetime) -> str:
+    from assets.partitions import SiteDay
+    from cli.launch import launcher
+
+    ledger = ledger_of(environment)
     with ledger.begin() as connection:
-        return f"{order_id} is {order_row(connection, order_id)['state']}."
+        site = order_row(connection, order_id)["site"]
+    with launcher(environment) as started:
+        started.run("plan_site_day", partition_key=SiteDay(at.date(), site).key)
+    with ledger.begin() as connection:
+        return f"{order_id} is {order_row(connection, order_id)['state'].replace('_', ' ')}."
 
 
 def make_reports(environment: Environment, *, start: date, end: date, site: str | None) -> list[Path]:

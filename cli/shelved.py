@@ -99,7 +99,7 @@ def _site_of(environment: Environment, target: Target) -> Site:
 
 
 def _end(now: datetime, *, until: str | None, length: str | None) -> datetime:
-    from jobs.operator import parse_time
+    from jobs.reported import parse_time
 
     if (until is None) == (length is None):
         raise CommandError("Say when it is over, with either --until or --for: nothing is shelved without an end.")

@@ -28,6 +28,7 @@ from cli.process import Stages, run_site_days
 from ml.plant import MAX_HISTORY_DAYS, Site
 from ml.policy import OPEN_STATES, IllegalMove
 from ml.what_if import INCIDENT_COLUMNS, ORDER_COLUMNS, PLACE_COLUMNS, Difference, Outcome, difference
+from resources.ledger.deeds import Completion, Decision
 from resources.ledger.findings import latest_assessments
 from resources.ledger.intake import days_with_readings
 from resources.ledger.learning import version_record
@@ -35,7 +36,7 @@ from resources.ledger.ledger import LedgerResource
 from resources.ledger.rewind import copy_ledger, rewind
 from resources.ledger.rows import jsonable, read_frame
 from resources.ledger.tables import assignments, decisions, maintenance_log, work_order_events, work_orders
-from resources.ledger.work import Completion, Decision, UnknownOrder, complete, decide
+from resources.ledger.work import UnknownOrder, complete, decide
 from resources.models import CHAMPION, ModelsResource
 from resources.plant_files import LOADER, read_plant
 from resources.postgres import URL_VARIABLE, database_url

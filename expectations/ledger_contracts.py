@@ -174,6 +174,8 @@ WORK_ORDERS = Contract(
         Column("parts", JSON, "the spare parts it takes"),
         number("duration_h", "how long it takes", "h", low=0),
         Column("deferred_until", TIMESTAMP, "when it comes up again; null unless deferred", "UTC", nullable=True),
+        Column("not_before", TIMESTAMP, "the work must not begin earlier, as a person said; null: at any time", "UTC", nullable=True),
+        Column("set_by_people", JSON, "what a person set and no assessment changes; null: nothing", nullable=True),
     ),
     key=("order_id",),
 )

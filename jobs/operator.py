@@ -1,4 +1,4 @@
-"""Jobs that people launch: submit a decision, complete a work order, generate a report."""
+"""Jobs that people launch: submit a decision, start and complete a work order, generate a report."""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
@@ -8,30 +8,37 @@ from pydantic import Field
 
 from assets.reporting.publish import publish
 from assets.reporting.reports import KINDS
-from ml.plant import FAILURE_MODE_NAMES
+from jobs.reported import Report, carry_out, log_work, parse_time
+from ml.findings import FAILURE_MODES
 from ml.policy import IllegalMove
 from resources.lake import LakeResource
+from resources.ledger.deeds import Decision, Start
 from resources.ledger.ledger import LedgerResource
-from resources.ledger.work import Completion, Decision, UnknownOrder, complete, decide
+from resources.ledger.work import UnknownOrder, start
 from resources.plant import PlantResource
 from resources.reports import ReportsResource
 
 
 class DecisionConfig(dg.Config):
     order_id: str = Field(description="The work order, such as WO-P-101-VIB-20261119.")
-    decision: str = Field(description="approve, reject, defer or cancel.")
+    decision: str = Field(description="approve, reject, defer, cancel or modify.")
     operator: str = Field(description="Who decides; it goes into the audit log.")
     reason: str = Field(description="Why; it goes into the audit log.")
     is_false_alarm: bool = Field(default=False, description="Only for reject: there is no fault. Labels the order's incidents.")
     defer_until: str | None = Field(default=None, description="ISO 8601 time with offset; only for defer.")
+    confidence: float | None = Field(default=None, description="How sure the operator is, 0 to 1.")
+    priority: str | None = Field(default=None, description="Only for modify: urgent, high, medium or low.")
+    not_before: str | None = Field(default=None, description="Only for modify: ISO 8601 time with offset before which no work begins.")
+    not_after: str | None = Field(default=None, description="Only for modify: ISO 8601 time with offset by which it is due.")
+    skills: list[str] | None = Field(default=None, description="Only for modify: what who does the work must know.")
     request_id: str = Field(
         default="", description="A repeated request with the same id changes nothing. Empty: each launch is its own request."
     )
 
 
 @dg.op
-def write_decision(context: dg.OpExecutionContext, config: DecisionConfig, ledger: LedgerResource) -> None:
-    """Write the decision to the ledger and move the order; the decisions sensor then plans the site anew."""
+def write_decision(context: dg.OpExecutionContext, config: DecisionConfig, ledger: LedgerResource, plant: PlantResource) -> None:
+    """Write the decision to the ledger and move or change the order; the decisions sensor then plans the site anew."""
     try:
         decision = Decision(
             order_id=config.order_id,
@@ -42,44 +49,72 @@ def write_decision(context: dg.OpExecutionContext, config: DecisionConfig, ledge
             defer_until=parse_time(config.defer_until) if config.defer_until else None,
             request_id=config.request_id or context.run_id,
             is_false_alarm=config.is_false_alarm,
+            confidence=config.confidence,
+            priority=config.priority,
+            not_before=parse_time(config.not_before) if config.not_before else None,
+            not_after=parse_time(config.not_after) if config.not_after else None,
+            skills=config.skills,
         )
         with ledger.begin() as connection:
-            is_new = decide(connection, decision)
+            is_new = carry_out(connection, decision, sites=plant.sites())
     except (ValueError, UnknownOrder, IllegalMove) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     context.log.info("Decision written." if is_new else "This request had already been carried out; nothing changed.")
 
 
-@dg.job(description="Approve, reject, defer or cancel a work order.", executor_def=dg.in_process_executor)
+@dg.job(description="Approve, reject, defer, cancel or modify a work order.", executor_def=dg.in_process_executor)
 def submit_decision() -> None:
     write_decision()
+
+
+class StartConfig(dg.Config):
+    order_id: str = Field(description="The work order.")
+    technician: str = Field(description="Who does the work.")
+    started_at: str = Field(default="", description="ISO 8601 time with offset; empty: now.")
+
+
+@dg.op
+def write_start(context: dg.OpExecutionContext, config: StartConfig, ledger: LedgerResource) -> None:
+    """Put the order in progress."""
+    try:
+        begun = parse_time(config.started_at) if config.started_at else datetime.now(UTC)
+        with ledger.begin() as connection:
+            is_new = start(connection, Start(config.order_id, config.technician, begun))
+    except (ValueError, UnknownOrder, IllegalMove) as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    context.log.info("Work started." if is_new else "This technician had already started; nothing changed.")
+
+
+@dg.job(description="Say that somebody has begun to work on an order.", executor_def=dg.in_process_executor)
+def start_work_order() -> None:
+    write_start()
 
 
 class CompletionConfig(dg.Config):
     order_id: str = Field(description="The work order that was carried out.")
     technician: str = Field(description="Who did the work.")
-    started_at: str = Field(description="ISO 8601 time with offset, such as 2026-11-20T08:00:00+01:00.")
+    started_at: str = Field(default="", description="ISO 8601 time, such as 2026-11-20T08:00:00+01:00; empty: as said when it was started.")
     ended_at: str = Field(description="ISO 8601 time with offset.")
-    finding: str = Field(description=f"What was found: {', '.join(FAILURE_MODE_NAMES)} or no_fault_found.")
+    finding: str = Field(
+        description=f"The failure mode that was found: {', '.join(FAILURE_MODES)}, or as the plant file lists it; or no_fault_found."
+    )
+    failure_mechanism: str = Field(default="", description="ISO 14224 code, such as 2.4 for wear, or as the plant file lists it.")
+    failure_cause: str = Field(
+        default="", description="ISO 14224 code, such as 3.4 for expected wear and tear, or as the plant file lists it."
+    )
+    parts_used: list[str] = Field(default=[], description="Ids of the parts used, one for each piece.")
+    hours_worked: float | None = Field(default=None, description="Hours with hands on the machine, without waiting and ways.")
     note: str = Field(default="", description="Anything worth knowing next time.")
     request_id: str = Field(default="", description="A repeated request with the same id changes nothing.")
 
 
 @dg.op
-def write_completion(context: dg.OpExecutionContext, config: CompletionConfig, ledger: LedgerResource) -> None:
+def write_completion(context: dg.OpExecutionContext, config: CompletionConfig, ledger: LedgerResource, plant: PlantResource) -> None:
     """Log the work, close the order and label its incidents."""
     try:
-        completion = Completion(
-            order_id=config.order_id,
-            technician=config.technician,
-            started_at=parse_time(config.started_at),
-            ended_at=parse_time(config.ended_at),
-            finding=config.finding,
-            note=config.note,
-            request_id=config.request_id or context.run_id,
-        )
+        said = Report(**{**config.model_dump(), "request_id": config.request_id or context.run_id})
         with ledger.begin() as connection:
-            is_new = complete(connection, completion)
+            is_new = log_work(connection, said, sites=plant.sites())
     except (ValueError, UnknownOrder, IllegalMove) as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     context.log.info("Work logged, order closed." if is_new else "This request had already been carried out; nothing changed.")
@@ -123,18 +158,7 @@ def generate_report() -> None:
     write_report()
 
 
-OPERATOR_JOBS = (submit_decision, complete_work_order, generate_report)
-
-
-def parse_time(text: str) -> datetime:
-    """Raises ValueError for text that is no ISO 8601 time with an offset."""
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ValueError(f"{text!r} is not an ISO 8601 time such as 2026-11-20T08:00:00+01:00.") from error
-    if at.tzinfo is None:
-        raise ValueError(f"{text!r} has no offset from UTC; write it as {text}+00:00 or with the site's offset.")
-    return at
+OPERATOR_JOBS = (submit_decision, start_work_order, complete_work_order, generate_report)
 
 
 def _range_of(config: ReportConfig, *, sites: Sequence[str]) -> tuple[date, date]:

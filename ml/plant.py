@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from ml.drop_format import DropFormat
+from ml.findings import FindingLists
 from ml.receivers import NotificationPolicy, Receiver
 from ml.units import conversion
 
@@ -327,6 +328,17 @@ class ApprovalPolicy(_Value):
     )
     remind_after_h: float = Field(default=24, gt=0)
     escalate_after_h: float = Field(default=72, gt=0)
+    expire_after_h: float | None = Field(
+        default=None, gt=0, description="an order that nobody has answered for so long is cancelled; left out: never"
+    )
+
+    @model_validator(mode="after")
+    def _expires_last(self) -> Self:
+        if self.expire_after_h is not None and self.expire_after_h < max(self.remind_after_h, self.escalate_after_h):
+            raise ValueError(
+                "expire_after_h must not be less than remind_after_h and escalate_after_h: people must have heard of it before"
+            )
+        return self
 
 
 class PrognosisPolicy(_Value):
@@ -467,6 +479,7 @@ class Site(_Value):
     travel: tuple[Travel, ...] = ()
     repairs: dict[str, RepairPlan] = Field(default={}, description="failure mode -> work; overrides the defaults")
     policy: Policy = Policy()
+    findings: FindingLists = FindingLists()
     receivers: tuple[Receiver, ...] = Field(default=(), description="who is told of what; without any, nothing is sent")
 
     @property
@@ -548,6 +561,13 @@ class Site(_Value):
             missing = sorted(set(repair.parts) - known_parts)
             if missing:
                 raise ValueError(f"repairs.{mode}.parts: not among the site's parts: {', '.join(missing)}")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_predicted_can_be_found(self) -> Self:
+        missing = sorted(FAILURE_MODE_NAMES.keys() - self.findings.failure_modes.keys())
+        if missing:
+            raise ValueError(f"findings.failure_modes: lacks {', '.join(missing)}, which are predicted and must be findable")
         return self
 
     @model_validator(mode="after")

@@ -31,6 +31,7 @@ MOVES: dict[State, frozenset[State]] = {
 TERMINAL_STATES: frozenset[State] = frozenset(state for state, onward in MOVES.items() if not onward)
 OPEN_STATES: frozenset[State] = frozenset(MOVES) - TERMINAL_STATES
 SCHEDULABLE: frozenset[State] = frozenset({"approved", "scheduled"})
+MODIFIABLE: frozenset[State] = OPEN_STATES - {"in_progress"}
 UNDECIDED: frozenset[State] = frozenset({"proposed", "awaiting_decision"})  # the work may still change
 
 # A critical machine stops others too: its downtime costs more than its own rate says.
@@ -87,6 +88,21 @@ def check_move(old: str, new: str) -> None:
     if new not in allowed:
         onward = f"allowed from here: {', '.join(s for s in STATES if s in allowed)}" if allowed else "it is closed for good"
         raise IllegalMove(f"a work order that is {old} cannot become {new}; {onward}")
+
+
+def check_modifiable(state: str) -> None:
+    """Raises IllegalMove unless the work of an order in this state may still be changed."""
+    if state not in MODIFIABLE:
+        allowed = ", ".join(s for s in STATES if s in MODIFIABLE)
+        raise IllegalMove(f"a work order that is {state} cannot be modified; only one that is {allowed}")
+
+
+def demand_known_skills(skills: Collection[str], *, site: Site) -> None:
+    """Raises ValueError for a skill that no technician of the site has: nobody could ever be given the work."""
+    known = sorted({skill for technician in site.technicians for skill in technician.skills})
+    unknown = sorted(set(skills) - set(known))
+    if unknown:
+        raise ValueError(f"nobody at {site.site} has the skill {', '.join(unknown)}; the skills there are {', '.join(known)}.")
 
 
 def risk(probability_30d: float, *, machine: Machine, repair: RepairPlan) -> float:
@@ -215,6 +231,12 @@ def follow_up(awaiting_since: datetime, now: datetime, *, policy: ApprovalPolicy
     if waited_h >= policy.escalate_after_h:
         return "escalate"
     return "remind" if waited_h >= policy.remind_after_h else None
+
+
+def is_expired(awaiting_since: datetime, now: datetime, *, policy: ApprovalPolicy) -> bool:
+    """Whether an unanswered order is to be closed; it comes again when the matter has become clearly worse (why_again)."""
+    waited_h = (now - awaiting_since).total_seconds() / 3600
+    return policy.expire_after_h is not None and waited_h >= policy.expire_after_h
 
 
 def _proposal(

@@ -4,10 +4,12 @@ import pandas as pd
 
 from assets.reporting import charts as draw
 from assets.reporting import queries
-from assets.reporting.report import NOTHING, Figure, Section, charts, table, tables
+from assets.reporting.report import NOTHING, Figure, Section, charts, counted, table, tables
 from assets.reporting.scope import Scope
+from ml.findings import NO_FAULT_FOUND
 from ml.plant import FAILURE_MODE_NAMES
 from ml.policy import OPEN_STATES, PRIORITIES, STATES
+from ml.reliability import Measure, failures, mean_time_between_failures_h, mean_time_to_repair_h, schedule_compliance, wrench_time
 
 
 def sections(scope: Scope) -> tuple[Section, ...]:
@@ -19,7 +21,7 @@ def sections(scope: Scope) -> tuple[Section, ...]:
     orders["p30"] = (100 * orders["probability_30d"].astype("float64")).round(1)
     orders["age"] = [(scope.end - d).days for d in orders["opened_on"]]
     orders["is_late"] = orders["due_at"] < end
-    return (_orders(scope, orders), _waiting(scope, orders, end=end), _schedule(scope), _done(scope), _moves(scope))
+    return (_orders(scope, orders), _waiting(scope, orders, end=end), _schedule(scope), _done(scope), _reliability(scope), _moves(scope))
 
 
 def _orders(scope: Scope, orders: pd.DataFrame) -> Section:
@@ -129,11 +131,16 @@ def _done(scope: Scope) -> Section:
     if done.empty:
         return Section("Work done", NOTHING)
     hours = (done["ended_at"] - done["started_at"]).dt.total_seconds() / 3600
-    done = done.assign(hours=hours.round(1), found=done["finding"].map(FAILURE_MODE_NAMES).fillna(done["finding"].str.replace("_", " ")))
+    done = done.assign(
+        hours=hours.round(1),
+        found=_said(scope, done, "finding"),
+        mechanism=_said(scope, done, "failure_mechanism"),
+        cause=_said(scope, done, "failure_cause"),
+    )
     figures = [
         Figure("Work done", len(done)),
-        Figure("Mean time to repair", round(float(hours.mean()), 1), "h", f"n = {len(done)}, from the start of the work to its end"),
-        Figure("No fault found", int((done["finding"] == "no_fault_found").sum()), f"of {len(done)}"),
+        Figure("Mean duration", round(float(hours.mean()), 1), "h", f"n = {len(done)}, from the start of the work to its end"),
+        Figure("No fault found", int((done["finding"] == NO_FAULT_FOUND).sum()), f"of {len(done)}"),
     ]
     from_order = done[done["opened_at"].notna()]
     if len(from_order):
@@ -141,9 +148,59 @@ def _done(scope: Scope) -> Section:
         figures.append(Figure("Mean time from order to end", round(float(lead.mean()), 1), "days", f"n = {len(from_order)}"))
     headings = {
         "machine_id": "machine", "order_id": "order", "started_at": "start", "ended_at": "end", "hours": "hours",
-        "technician": "technician", "found": "finding", "note": "note",
+        "hours_worked": "hands on (h)", "technician": "technician", "found": "finding", "mechanism": "mechanism", "cause": "cause",
+        "parts_used": "parts", "note": "note",
     }  # fmt: skip
     return Section("Work done", figures=tuple(figures), tables=(table("In the order in which it ended", done, scope.columns(headings)),))
+
+
+def _said(scope: Scope, done: pd.DataFrame, name: str) -> pd.Series:
+    """What the sites' lists say of the codes that the technicians gave; a code that is on no list stands for itself."""
+    lists = {s.site: s.findings for s in scope.sites}
+    words = {
+        (site, code): said
+        for site, known in lists.items()
+        for code, said in {
+            "finding": {**known.failure_modes, **FAILURE_MODE_NAMES, NO_FAULT_FOUND: "no fault found"},
+            "failure_mechanism": known.failure_mechanisms,
+            "failure_cause": known.failure_causes,
+        }[name].items()
+    }
+    return pd.Series(pd.MultiIndex.from_frame(done[["site", name]]).map(words), index=done.index).fillna(done[name])
+
+
+def _reliability(scope: Scope) -> Section:
+    done = queries.completed_work(scope.connection, **scope.range)
+    scheduled = queries.scheduled_work(scope.connection, **scope.range)
+    if done.empty and scheduled.empty:
+        return Section("Reliability and maintenance work", NOTHING)
+    figures: list[Figure] = []
+    for site in scope.sites:
+        work, places = done[done["site"] == site.site], scheduled[scheduled["site"] == site.site]
+        n_days = max(0, (scope.end - max(scope.start, site.first_day)).days + 1)
+        over = places[places["end_at"] <= pd.Timestamp(queries.after(scope.end))]
+        mtbf = mean_time_between_failures_h(len(failures(work)), service_h=24.0 * n_days * len(site.machines))
+        front = "" if scope.site else f"{site.name}: "
+        service = f"calendar time of {counted(len(site.machines), 'machine')} over {counted(n_days, 'day')}"
+        compliance = schedule_compliance(over, work, zone=site.time_zone)
+        figures += [
+            _measure(f"{front}MTBF", mtbf, unit="h", note=service),
+            _measure(f"{front}MTTR", mean_time_to_repair_h(work), unit="h", note="repairs, start of work to its end"),
+            _measure(f"{front}Wrench time", wrench_time(work), unit="%", note="of the time between start and end"),
+            _measure(f"{front}Schedule compliance", compliance, unit="%", note="places in the plan"),
+        ]
+    text = (
+        "By the formulas of SMRP 3.5.1, 3.5.2, 5.6.1 and 5.4.4 and of ISO 14224. A failure is a fault that work found, also an incipient "
+        "one; work is scheduled by the plan in force when its day began, and done as scheduled when it ended on the local day it had there."
+    )
+    return Section("Reliability and maintenance work", text, tuple(figures))
+
+
+def _measure(label: str, measure: Measure, *, unit: str, note: str) -> Figure:
+    if measure.value is None:
+        return Figure(label, None, note=measure.words)
+    value = 100 * measure.value if unit == "%" else measure.value
+    return Figure(label, round(value, 1), unit, f"{measure.words}; {note}")
 
 
 def _moves(scope: Scope) -> Section:

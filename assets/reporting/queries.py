@@ -230,6 +230,25 @@ def completed_work(connection: Connection, *, site: str | None, start: date, end
     return read_frame(connection, _of_site(query, m.c.site, site))
 
 
+def scheduled_work(connection: Connection, *, site: str | None, start: date, end: date) -> pd.DataFrame:
+    """[site, order_id, start_at, end_at]: places in the range, each by the plan that was in force when the place's day (UTC) began.
+
+    Of work that was reported before its day had a plan of its own, the log keeps the place.
+    """
+    a, log = assignments, maintenance_log
+    day = func.date(func.timezone("UTC", a.c.start_at))
+    in_force = select(func.max(plans.c.day)).where(plans.c.site == a.c.site, plans.c.day < day).correlate(a).scalar_subquery()
+    within = (a.c.day == in_force, a.c.start_at >= midnight(start), a.c.start_at < after(end))
+    columns = (a.c.site, a.c.order_id, func.min(a.c.start_at).label("start_at"), func.max(a.c.end_at).label("end_at"))
+    planned = read_frame(connection, _of_site(select(*columns).where(*within), a.c.site, site).group_by(a.c.site, a.c.day, a.c.order_id))
+    kept = (log.c.site, log.c.order_id, log.c.scheduled_start_at.label("start_at"), log.c.scheduled_end_at.label("end_at"))
+    in_range = (log.c.scheduled_start_at >= midnight(start), log.c.scheduled_start_at < after(end))
+    reported = read_frame(connection, _of_site(select(*kept).where(*in_range), log.c.site, site))
+    both = pd.concat([f for f in (planned, reported) if len(f)] or [planned], ignore_index=True)
+    both = both.assign(on=both["start_at"].dt.floor("D")).drop_duplicates(["site", "order_id", "on"])
+    return both.drop(columns="on").sort_values(["start_at", "order_id"], ignore_index=True)
+
+
 def versions(connection: Connection, *, site: str | None) -> pd.DataFrame:
     """Every detector version: [site, version, data_start, data_end, trained_at]."""
     d = detector_versions

@@ -39,7 +39,8 @@ def open_or_join(
     3. People closed orders of this machine and mode, or orders of these incidents. None if one of them was closed at or after `as_of`
        and there already on `day` (the day is past and done), or if nothing new is there (ml.policy.why_again).
     4. A new order; its reason says which order went before.
-    Incidents keep the order that they were linked to first.
+    Incidents keep the order that they were linked to first. What a person set (priority, window, skills) stays as it was set, and the
+    policy does not approve what a person has called less than urgent.
     """
     lock_site(connection, site)
     unlinked = _unlinked(connection, proposal.incident_ids)
@@ -60,7 +61,8 @@ def open_or_join(
         rows = [{"incident_id": incident_id, "order_id": order_id} for incident_id in unlinked]
         connection.execute(upsert(work_order_incidents).on_conflict_do_nothing(), rows)
     to_state, why = state
-    if order["state"] == "proposed" or (order["state"] == "awaiting_decision" and to_state == "approved"):
+    is_lowered = "is_urgent" in (order["set_by_people"] or ()) and not order["is_urgent"]
+    if order["state"] == "proposed" or (order["state"] == "awaiting_decision" and to_state == "approved" and not is_lowered):
         move(connection, order_id, to_state, at=as_of, who=POLICY, why=why)
     return order_id
 
@@ -182,6 +184,8 @@ def _assess(connection: Connection, order: dict[str, Any], proposal: OrderPropos
         if old != proposal.failure_mode:
             words = f"failure mode {old} became {proposal.failure_mode}"
             audit(connection, order_id, order["state"], order["state"], at=as_of, who=POLICY, why=words)
+    by_people = order["set_by_people"] or ()
+    values = {name: value for name, value in values.items() if name not in by_people}
     connection.execute(update(work_orders).where(work_orders.c.order_id == order_id).values(**values))
 
 

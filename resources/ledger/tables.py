@@ -329,7 +329,16 @@ decisions = Table(
     Column("decided_at", TIME, nullable=False),
     Column("is_false_alarm", Boolean, nullable=False, comment="rejected because there is no fault, not for another reason"),
     CheckConstraint("not is_false_alarm or decision = 'reject'", name="false_alarms_are_rejected"),
-    CheckConstraint("decision in ('approve', 'reject', 'defer', 'cancel')", name="decision"),
+    Column("confidence", Double, comment="how sure the operator is; null where not said"),
+    Column("priority", Text, comment="set by a modification, as the next three"),
+    Column("not_before", TIME),
+    Column("not_after", TIME),
+    Column("skills", JSONB(none_as_null=True)),
+    CheckConstraint("decision in ('approve', 'reject', 'defer', 'cancel', 'modify')", name="decision"),
+    CheckConstraint("confidence between 0 and 1", name="confidence"),
+    CheckConstraint(
+        "(decision = 'modify') = (num_nonnulls(priority, not_before, not_after, skills) > 0)", name="changes_are_modifications"
+    ),
 )
 
 work_order_events = Table(
@@ -384,7 +393,14 @@ maintenance_log = Table(
     Column("technician", Text, nullable=False),
     Column("finding", Text, nullable=False, comment="an ISO 14224 failure mode, or no_fault_found"),
     Column("note", Text, nullable=False),
+    Column("failure_mechanism", Text, comment="ISO 14224 code; null where not said"),
+    Column("failure_cause", Text, comment="ISO 14224 code; null where not said"),
+    Column("parts_used", JSONB, nullable=False, server_default="[]", comment="part ids, one for each piece"),
+    Column("hours_worked", Double, comment="hands on the machine, without waiting and ways; null where not said"),
+    Column("scheduled_start_at", TIME, comment="its place in the plan of an earlier day, off which the report took it; null: none"),
+    Column("scheduled_end_at", TIME),
     CheckConstraint("ended_at >= started_at", name="in_order"),
+    CheckConstraint("hours_worked >= 0", name="hours_worked"),
     Index(None, "site", "machine_id", "started_at"),
 )
 

@@ -6,16 +6,15 @@ waits for another in a circle. How proposals become orders stands in `opening`, 
 
 import uuid
 from collections.abc import Collection
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import Connection, delete, func, insert, select, text, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from ml.plant import FAILURE_MODE_NAMES
-from ml.policy import check_move
+from ml.policy import check_modifiable, check_move
+from resources.ledger.deeds import MODIFY, OUTCOME_OF, Completion, Decision, Start
 from resources.ledger.findings import Label, incidents_of_order, label_incidents
 from resources.ledger.rows import read_frame
 from resources.ledger.tables import (
@@ -29,67 +28,10 @@ from resources.ledger.tables import (
 )
 
 POLICY = "policy"
-NO_FAULT_FOUND = "no_fault_found"
-FINDINGS = (*FAILURE_MODE_NAMES, NO_FAULT_FOUND)
-OUTCOME_OF = {"approve": "approved", "reject": "rejected", "defer": "deferred", "cancel": "cancelled"}
 
 
 class UnknownOrder(Exception):
     """No work order bears this id; the message names it."""
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What a person decided about an order; `request_id` makes a repeated request harmless.
-
-    `is_false_alarm`: rejected because there is no fault, which labels the order's incidents; other rejections say nothing of them.
-    """
-
-    order_id: str
-    decision: str
-    operator: str
-    reason: str
-    decided_at: datetime
-    defer_until: datetime | None = None
-    request_id: str = ""
-    is_false_alarm: bool = False
-
-    def __post_init__(self) -> None:
-        if self.decision not in OUTCOME_OF:
-            raise ValueError(f"decision is {self.decision!r}; it must be one of {', '.join(OUTCOME_OF)}.")
-        if not self.operator.strip() or not self.reason.strip():
-            raise ValueError("operator and reason must be given: a decision without them cannot be audited.")
-        if (self.decision == "defer") != (self.defer_until is not None):
-            raise ValueError("defer_until belongs to the decision defer, and to no other.")
-        if self.is_false_alarm and self.decision != "reject":
-            raise ValueError("only a rejection can say that there was a false alarm.")
-
-
-@dataclass(frozen=True)
-class Completion:
-    """Finished work, as the technician reports it."""
-
-    order_id: str
-    technician: str
-    started_at: datetime
-    ended_at: datetime
-    finding: str
-    note: str = ""
-    request_id: str = ""
-
-    def __post_init__(self) -> None:
-        if not self.technician.strip():
-            raise ValueError("technician must be given: work that nobody did cannot be audited.")
-        if self.started_at.tzinfo is None or self.ended_at.tzinfo is None:
-            raise ValueError("started_at and ended_at must be aware: a time of work without its offset from UTC is ambiguous.")
-        if self.ended_at < self.started_at:
-            raise ValueError(f"the work ended before it started: {self.ended_at.isoformat()} against {self.started_at.isoformat()}.")
-        if self.finding not in FINDINGS:
-            raise ValueError(f"finding is {self.finding!r}; it must be one of {', '.join(FINDINGS)}.")
-
-    @property
-    def label(self) -> str:
-        return "false_alarm" if self.finding == NO_FAULT_FOUND else "confirmed"
 
 
 def lock_site(connection: Connection, site: str) -> None:
@@ -154,10 +96,19 @@ def remind(connection: Connection, order_id: str, *, since: datetime, at: dateti
     return True
 
 
+def expire(connection: Connection, order_id: str, *, since: datetime, at: datetime) -> bool:
+    """Cancel an order that nobody has answered `since`; False where somebody has by now. Raises UnknownOrder."""
+    if _locked(connection, order_id)["state"] != "awaiting_decision":
+        return False
+    why = f"expired: nobody decided on it for {(at - since).total_seconds() / 3600:.0f} h"
+    move(connection, order_id, "cancelled", at=at, who=POLICY, why=why)
+    return True
+
+
 def decide(connection: Connection, decision: Decision) -> bool:
     """Write the decision and carry it out; False where this request was already carried out.
 
-    Raises UnknownOrder, ml.policy.IllegalMove.
+    Raises UnknownOrder, ml.policy.IllegalMove; ValueError for a window that the work does not fit into.
     """
     order = _locked(connection, decision.order_id)
     request_id = decision.request_id or str(uuid.uuid4())
@@ -173,12 +124,20 @@ def decide(connection: Connection, decision: Decision) -> bool:
             defer_until=decision.defer_until,
             decided_at=decision.decided_at,
             is_false_alarm=decision.is_false_alarm,
+            confidence=decision.confidence,
+            priority=decision.priority,
+            not_before=decision.not_before,
+            not_after=decision.not_after,
+            skills=list(decision.skills) if decision.skills is not None else None,
         )
         .on_conflict_do_nothing()
         .returning(decisions.c.request_id)
     ).first()
     if recorded is None:
         return False
+    if decision.decision == MODIFY:
+        _modify(connection, order, decision, request_id=request_id)
+        return True
     to_state = OUTCOME_OF[decision.decision]
     move(connection, decision.order_id, to_state, at=decision.decided_at, who=decision.operator, why=decision.reason, request_id=request_id)
     connection.execute(update(work_orders).where(work_orders.c.order_id == decision.order_id).values(deferred_until=decision.defer_until))
@@ -198,6 +157,7 @@ def complete(connection: Connection, completion: Completion) -> bool:
     Raises UnknownOrder, ml.policy.IllegalMove.
     """
     order = _locked(connection, completion.order_id)
+    scheduled_start_at, scheduled_end_at = _place_of_an_earlier_day(connection, site=order["site"], order_id=completion.order_id)
     recorded = connection.execute(
         upsert(maintenance_log)
         .values(
@@ -210,6 +170,12 @@ def complete(connection: Connection, completion: Completion) -> bool:
             technician=completion.technician,
             finding=completion.finding,
             note=completion.note,
+            failure_mechanism=completion.failure_mechanism,
+            failure_cause=completion.failure_cause,
+            parts_used=list(completion.parts_used),
+            hours_worked=completion.hours_worked,
+            scheduled_start_at=scheduled_start_at,
+            scheduled_end_at=scheduled_end_at,
         )
         .on_conflict_do_nothing()
         .returning(maintenance_log.c.log_id)
@@ -231,6 +197,23 @@ def complete(connection: Connection, completion: Completion) -> bool:
     said = Label(completion.label, "completion", completion.technician, found, completion.ended_at, completion.order_id)
     label_incidents(connection, incidents_of_order(connection, completion.order_id), said)
     return True
+
+
+def start(connection: Connection, start: Start) -> bool:
+    """Put the order in progress; False where the same person had already started. Raises UnknownOrder, ml.policy.IllegalMove."""
+    order = _locked(connection, start.order_id)
+    if order["state"] == "in_progress" and _begun(connection, start.order_id).who == start.technician:
+        return False
+    move(connection, start.order_id, "in_progress", at=start.started_at, who=start.technician, why="work started")
+    return True
+
+
+def started_at(connection: Connection, order_id: str) -> datetime | None:
+    """When the work that is going on began; None where none is."""
+    if order_row(connection, order_id)["state"] != "in_progress":
+        return None
+    began: datetime = _begun(connection, order_id).at
+    return began
 
 
 def resume_deferred(connection: Connection, *, site: str, until: datetime) -> list[str]:
@@ -278,6 +261,60 @@ def _locked(connection: Connection, order_id: str) -> dict[str, Any]:
     """The order's row, locked after its site. Raises UnknownOrder."""
     lock_site(connection, order_row(connection, order_id)["site"])
     return order_row(connection, order_id, lock=True)
+
+
+def _begun(connection: Connection, order_id: str) -> Row[Any, Any]:
+    e = work_order_events
+    query = select(e.c.at, e.c.who).where(e.c.order_id == order_id, e.c.to_state == "in_progress", e.c.from_state != "in_progress")
+    return connection.execute(query.order_by(e.c.event_id.desc()).limit(1)).one()
+
+
+def _modify(connection: Connection, order: dict[str, Any], decision: Decision, *, request_id: str) -> None:
+    """Change the work, and keep in mind what a person set. A place in the plan is given up where it may no longer do."""
+    order_id, changes = decision.order_id, decision.changes
+    check_modifiable(order["state"])
+    values: dict[str, Any] = {name: changes[name] for name in ("priority", "not_before") if name in changes}
+    if "priority" in changes:
+        values["is_urgent"] = changes["priority"] == "urgent"
+    if "not_after" in changes:
+        values["due_at"] = changes["not_after"]
+    if decision.skills is not None:
+        values["crew"] = [list(decision.skills)]  # one person who has them all
+    if changes.keys() & {"not_before", "not_after"}:
+        _demand_room(order | values)
+    by_people = sorted({*(order["set_by_people"] or ()), *values})
+    changed = update(work_orders).where(work_orders.c.order_id == order_id)
+    connection.execute(changed.values(**values, set_by_people=by_people))
+    said = ", ".join(f"{name.replace('_', ' ')} {_words(value)}" for name, value in changes.items())
+    why = f"{decision.reason} ({said})"
+    noted: dict[str, Any] = {"at": decision.decided_at, "who": decision.operator, "why": why, "request_id": request_id}
+    if order["state"] == "scheduled" and changes.keys() - {"priority"}:
+        move(connection, order_id, "approved", **noted)
+        _take_off_the_newest_plan(connection, site=order["site"], order_id=order_id)
+    else:
+        audit(connection, order_id, order["state"], order["state"], **noted)
+
+
+def _demand_room(order: dict[str, Any]) -> None:
+    """Raises ValueError where a person's window is shorter than the work."""
+    if order["not_before"] is not None and order["due_at"] - order["not_before"] < timedelta(hours=order["duration_h"]):
+        window = f"from {_words(order['not_before'])} to {_words(order['due_at'])}"
+        raise ValueError(f"the work takes {order['duration_h']:g} h and does not fit into the window {window}; give another window.")
+
+
+def _words(value: object) -> str:
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return value if isinstance(value, str) else ", ".join(value)  # type: ignore[arg-type]
+
+
+def _place_of_an_earlier_day(connection: Connection, *, site: str, order_id: str) -> tuple[datetime | None, datetime | None]:
+    """The order's place in the newest plan, where that was made before the place's own day: the plan forgets it with the completion."""
+    a = assignments
+    newest = select(func.max(plans.c.day)).where(plans.c.site == site).scalar_subquery()
+    query = select(func.min(a.c.start_at), func.max(a.c.end_at), func.max(a.c.day)).where(a.c.site == site, a.c.day == newest)
+    start_at, end_at, day = connection.execute(query.where(a.c.order_id == order_id)).one()
+    return (start_at, end_at) if start_at is not None and day < start_at.astimezone(UTC).date() else (None, None)
 
 
 def _take_off_the_newest_plan(connection: Connection, *, site: str, order_id: str) -> None:

@@ -5,9 +5,10 @@ from datetime import UTC, date, datetime, timedelta
 import pandas as pd
 
 from assets.reporting.queries import orders_at, schedule
+from resources.ledger.deeds import Completion, Decision
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.plans import replace_plan
-from resources.ledger.work import Completion, Decision, complete, decide
+from resources.ledger.work import complete, decide
 from tests.ledger_states import waiting_order
 
 DAY = date(2026, 10, 6)

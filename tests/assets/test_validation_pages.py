@@ -22,9 +22,10 @@ from expectations import pages
 from resources.lake import LakeResource
 from resources.ledger import tables as t
 from resources.ledger.checked import orders_to_check, plan_to_check
+from resources.ledger.deeds import Decision
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.plans import replace_plan
-from resources.ledger.work import Decision, decide
+from resources.ledger.work import decide
 from resources.plant import PlantResource
 from resources.reports import ReportsResource
 from resources.validation_pages import ValidationPagesResource

@@ -20,6 +20,7 @@ from cli.process import Stages
 from cli.revalidate import Revalidation, Span, apply, bring_up_to_date, look
 from ml.plant import ApprovalPolicy
 from ml.policy import OrderProposal
+from resources.ledger.deeds import Decision
 from resources.ledger.findings import incidents_on
 from resources.ledger.intake import pending_site_days
 from resources.ledger.opening import open_or_join
@@ -41,7 +42,7 @@ from resources.ledger.tables import (
     work_order_incidents,
     work_orders,
 )
-from resources.ledger.work import Decision, decide
+from resources.ledger.work import decide
 from resources.models import CHALLENGER, CHAMPION
 from resources.plant_files import read_plant
 from tests.chain.conftest import DAYS, MACHINES, START, Chain

@@ -12,10 +12,11 @@ from sqlalchemy import select
 
 from cli.errors import CommandError
 from cli.what_if import Deed, Question, ask, replayed
+from resources.ledger.deeds import Decision
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.rewind import rewind
 from resources.ledger.tables import incidents, metadata, work_order_events, work_orders
-from resources.ledger.work import Decision, decide
+from resources.ledger.work import decide
 from resources.models import CHAMPION
 from tests.chain.conftest import DAYS, START, Chain
 from tests.ledger_states import judged, waiting_order

@@ -10,7 +10,15 @@ import pytest
 from sqlalchemy import func, select
 
 from assets.reporting.reports import KINDS
-from jobs.operator import complete_work_order, generate_report, submit_decision, write_completion, write_decision
+from jobs.operator import (
+    complete_work_order,
+    generate_report,
+    start_work_order,
+    submit_decision,
+    write_completion,
+    write_decision,
+    write_start,
+)
 from resources.lake import LakeResource
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.tables import decisions, incidents, maintenance_log, work_order_events
@@ -93,7 +101,7 @@ WORK = {"technician": "ben", "started_at": "2026-10-07T08:00:00+02:00", "ended_a
 
 
 def test_an_approval_moves_the_order_and_is_audited_under_the_run(desk: Desk) -> None:
-    order = waiting_order(desk.ledger, "s")
+    order = waiting_order(desk.ledger, "hamburg")
     before = datetime.now(UTC)
     result = desk.launch(submit_decision, order_id=order, decision="approve", **WORDS)
     assert result.success
@@ -114,7 +122,7 @@ def test_an_approval_moves_the_order_and_is_audited_under_the_run(desk: Desk) ->
 
 
 def test_a_deferral_keeps_its_time(desk: Desk) -> None:
-    order = waiting_order(desk.ledger, "s")
+    order = waiting_order(desk.ledger, "hamburg")
     assert desk.launch(submit_decision, order_id=order, decision="defer", defer_until="2026-10-20T08:00:00+02:00", **WORDS).success
     with desk.ledger.begin() as connection:
         assert order_row(connection, order)["deferred_until"] == datetime(2026, 10, 20, 6, tzinfo=UTC)
@@ -122,14 +130,14 @@ def test_a_deferral_keeps_its_time(desk: Desk) -> None:
 
 def test_a_rejection_labels_the_incident_only_where_it_says_false_alarm(desk: Desk) -> None:
     for machine, said, label in (("P1", {}, None), ("P2", {"is_false_alarm": True}, "false_alarm")):
-        order = waiting_order(desk.ledger, "s", machine=machine)
+        order = waiting_order(desk.ledger, "hamburg", machine=machine)
         assert desk.launch(submit_decision, order_id=order, decision="reject", **WORDS, **said).success
         with desk.ledger.begin() as connection:
             assert connection.scalar(select(incidents.c.label).where(incidents.c.machine_id == machine)) == label
 
 
 def test_a_repeated_request_changes_nothing_and_says_so(desk: Desk) -> None:
-    order = waiting_order(desk.ledger, "s")
+    order = waiting_order(desk.ledger, "hamburg")
     assert desk.launch(submit_decision, order_id=order, decision="approve", request_id="r", **WORDS).success
     n = desk.count(work_order_events)
     again = desk.launch(submit_decision, order_id=order, decision="approve", request_id="r", **WORDS)
@@ -141,7 +149,7 @@ def test_a_repeated_request_changes_nothing_and_says_so(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"decision": "perhaps"}, "must be one of approve, reject, defer, cancel"),
+        ({"decision": "perhaps"}, "must be one of approve, reject, defer, cancel, modify"),
         ({"decision": "approve", "operator": "  "}, "operator and reason must be given"),
         ({"decision": "approve", "is_false_alarm": True}, "only a rejection can say"),
         ({"decision": "defer"}, "defer_until belongs to the decision defer"),
@@ -149,17 +157,21 @@ def test_a_repeated_request_changes_nothing_and_says_so(desk: Desk) -> None:
         ({"decision": "defer", "defer_until": "tomorrow"}, "'tomorrow' is not an ISO 8601 time"),
         ({"decision": "defer", "defer_until": "2026-10-20T08:00:00"}, "has no offset from UTC"),
         ({"decision": "approve", "order_id": "WO-0"}, "There is no work order 'WO-0'"),
+        ({"decision": "modify"}, "needs at least one of them"),
+        ({"decision": "modify", "skills": ["magic"]}, "nobody at hamburg has the skill magic; the skills there are "),
+        ({"decision": "modify", "not_before": "2026-10-12T13:30:00+02:00"}, "does not fit into the window"),
+        ({"decision": "approve", "confidence": 80}, "must be a number from 0 to 1"),
     ],
 )
 def test_a_wrong_decision_is_refused_with_a_sentence_and_not_tried_again(desk: Desk, config: dict[str, Any], words: str) -> None:
-    order = waiting_order(desk.ledger, "s")
+    order = waiting_order(desk.ledger, "hamburg")
     assert words in desk.refusal(decide_with_retries, **{"order_id": order, **WORDS, **config})
     assert desk.state(order) == "awaiting_decision"
     assert desk.count(decisions) == 0
 
 
 def test_a_closed_order_takes_no_further_decision(desk: Desk) -> None:
-    order = waiting_order(desk.ledger, "s")
+    order = waiting_order(desk.ledger, "hamburg")
     assert desk.launch(submit_decision, order_id=order, decision="reject", **WORDS).success
     said = desk.refusal(decide_with_retries, order_id=order, decision="approve", **WORDS)
     assert said.startswith("a work order that is rejected cannot become approved")
@@ -167,7 +179,7 @@ def test_a_closed_order_takes_no_further_decision(desk: Desk) -> None:
 
 
 def test_finished_work_is_logged_once_closes_the_order_and_labels_its_incident(desk: Desk) -> None:
-    order = waiting_order(desk.ledger, "s")
+    order = waiting_order(desk.ledger, "hamburg")
     desk.launch(submit_decision, order_id=order, decision="approve", **WORDS)
     first = desk.launch(complete_work_order, order_id=order, request_id="c", note="new bearing", **WORK)
     again = desk.launch(complete_work_order, order_id=order, request_id="c", note="new bearing", **WORK)
@@ -182,8 +194,36 @@ def test_finished_work_is_logged_once_closes_the_order_and_labels_its_incident(d
     assert label == "confirmed"
 
 
+def test_begun_work_is_in_progress_and_its_report_need_not_repeat_the_start(desk: Desk) -> None:
+    order = waiting_order(desk.ledger, "hamburg")
+    desk.launch(submit_decision, order_id=order, decision="approve", **WORDS)
+    began = "2026-10-07T08:00:00+02:00"
+    first = desk.launch(start_work_order, order_id=order, technician="ben", started_at=began)
+    again = desk.launch(start_work_order, order_id=order, technician="ben", started_at=began)
+    assert (desk.logged(first), desk.logged(again)) == (["Work started."], ["This technician had already started; nothing changed."])
+    assert desk.state(order) == "in_progress"
+    said = {**WORK, "started_at": "", "failure_mechanism": "2.4", "failure_cause": "3.4", "parts_used": ["bearing-6309"], "hours_worked": 2}
+    assert desk.launch(complete_work_order, order_id=order, **said).success
+    with desk.ledger.begin() as connection:
+        log = connection.execute(select(maintenance_log)).mappings().one()
+    assert log["started_at"] == datetime(2026, 10, 7, 6, tzinfo=UTC)
+    assert (log["failure_mechanism"], log["failure_cause"], log["parts_used"], log["hours_worked"]) == ("2.4", "3.4", ["bearing-6309"], 2.0)
+
+
+def test_a_modification_changes_priority_window_and_skills(desk: Desk) -> None:
+    order = waiting_order(desk.ledger, "hamburg")
+    window = {"not_before": "2026-10-08T08:00:00+02:00", "not_after": "2026-10-09T08:00:00+02:00"}
+    changes = {"priority": "low", "skills": ["electrical"], "confidence": 0.6, **window}
+    assert desk.launch(submit_decision, order_id=order, decision="modify", **WORDS, **changes).success
+    with desk.ledger.begin() as connection:
+        row = order_row(connection, order)
+        assert connection.scalar(select(decisions.c.confidence)) == 0.6
+    assert (row["state"], row["priority"], row["crew"]) == ("awaiting_decision", "low", [["electrical"]])
+    assert (row["not_before"], row["due_at"]) == (datetime(2026, 10, 8, 6, tzinfo=UTC), datetime(2026, 10, 9, 6, tzinfo=UTC))
+
+
 def test_work_that_found_nothing_marks_the_incident_a_false_alarm(desk: Desk) -> None:
-    order = waiting_order(desk.ledger, "s")
+    order = waiting_order(desk.ledger, "hamburg")
     desk.launch(submit_decision, order_id=order, decision="approve", **WORDS)
     assert desk.launch(complete_work_order, order_id=order, **{**WORK, "finding": "no_fault_found"}).success
     with desk.ledger.begin() as connection:
@@ -199,10 +239,16 @@ def test_work_that_found_nothing_marks_the_incident_a_false_alarm(desk: Desk) ->
         ({"ended_at": "2026-10-07T07:00:00+02:00"}, "ended before it started"),
         ({"finding": "gremlins"}, "no_fault_found"),
         ({"technician": ""}, "technician"),
+        ({"started_at": ""}, "nobody has said when the work on WO-P1-VIB-20261005 began"),
+        ({"failure_mechanism": "9.9"}, "failure_mechanism is '9.9'; it must be one of 1.0 (mechanical failure, general), 1.1 (leakage)"),
+        ({"failure_cause": "2.4"}, "failure_cause is '2.4'; it must be one of 1.0 (design, general)"),
+        ({"finding": "no_fault_found", "failure_cause": "3.4"}, "where no fault was found"),
+        ({"parts_used": ["gold"]}, "gold is no part of the site; its parts are bearing-6309"),
+        ({"hours_worked": 3}, "from 0 to the 2.50 h between start and end"),
     ],
 )
 def test_a_wrong_completion_is_refused_with_a_sentence_and_not_tried_again(desk: Desk, config: dict[str, str], words: str) -> None:
-    order = waiting_order(desk.ledger, "s")
+    order = waiting_order(desk.ledger, "hamburg")
     desk.launch(submit_decision, order_id=order, decision="approve", **WORDS)
     assert words in desk.refusal(complete_with_retries, **{"order_id": order, **WORK, **config})
     assert desk.state(order) == "approved"
@@ -210,9 +256,21 @@ def test_a_wrong_completion_is_refused_with_a_sentence_and_not_tried_again(desk:
 
 
 def test_work_on_an_order_that_nobody_approved_is_refused(desk: Desk) -> None:
-    order = waiting_order(desk.ledger, "s")
+    order = waiting_order(desk.ledger, "hamburg")
     assert "cannot become in_progress" in desk.refusal(complete_with_retries, order_id=order, **WORK)
     assert desk.count(maintenance_log) == 0
+
+
+@dg.job(op_retry_policy=dg.RetryPolicy(max_retries=2))
+def start_with_retries() -> None:
+    write_start()
+
+
+def test_a_start_without_an_approval_is_refused_with_a_sentence(desk: Desk) -> None:
+    order = waiting_order(desk.ledger, "hamburg")
+    words = "a work order that is awaiting_decision cannot become in_progress"
+    assert desk.refusal(start_with_retries, order_id=order, technician="ben").startswith(words)
+    assert desk.state(order) == "awaiting_decision"
 
 
 def test_a_report_over_a_range_is_written_in_three_forms_per_kind(desk: Desk) -> None:

@@ -20,6 +20,7 @@ from ml.policy import (
     due_by,
     follow_up,
     initial_state,
+    is_expired,
     is_urgent,
     priority_of,
     probability_within,
@@ -220,6 +221,17 @@ def test_automatic_approval_needs_both_urgency_and_confidence(p7: float, confide
 @pytest.mark.parametrize(("hours", "expected"), [(0, None), (23.9, None), (24, "remind"), (71.9, "remind"), (72, "escalate")])
 def test_an_unanswered_order_is_reminded_then_escalated(hours: float, expected: str | None):
     assert follow_up(AS_OF, AS_OF + pd.Timedelta(hours=hours), policy=ApprovalPolicy()) == expected
+
+
+@pytest.mark.parametrize(("expire_after_h", "hours", "expected"), [(None, 9999, False), (240, 239.9, False), (240, 240, True)])
+def test_an_unanswered_order_expires_where_the_policy_says_so(expire_after_h: float | None, hours: float, expected: bool):
+    policy = ApprovalPolicy(expire_after_h=expire_after_h)
+    assert is_expired(AS_OF, AS_OF + pd.Timedelta(hours=hours), policy=policy) is expected
+
+
+def test_nothing_expires_before_people_have_heard_of_it():
+    with pytest.raises(ValueError, match="expire_after_h must not be less"):
+        ApprovalPolicy(expire_after_h=71)
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ import pytest
 from sqlalchemy import insert, update
 
 from ml.plant import Machine, Sensor, Site
+from resources.ledger.deeds import Decision
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.plans import replace_plan
 from resources.ledger.tables import drift_findings, incident_alarms, validations, work_order_events, work_orders
 from resources.ledger.telling import events_of
-from resources.ledger.work import Decision, decide
+from resources.ledger.work import decide
 from resources.links import LinksResource
 from tests.ledger_states import judged, waiting_order
 

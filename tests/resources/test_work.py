@@ -11,6 +11,7 @@ from sqlalchemy import insert, select
 
 from ml.plant import ApprovalPolicy
 from ml.policy import IllegalMove, OrderProposal
+from resources.ledger.deeds import Completion, Decision
 from resources.ledger.findings import Label, label_incidents, labelled_incidents, labels_of, repaired_at
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.opening import open_or_join
@@ -24,7 +25,7 @@ from resources.ledger.tables import (
     work_order_incidents,
     work_orders,
 )
-from resources.ledger.work import Completion, Decision, UnknownOrder, complete, decide, order_row, orders_awaiting, remind, resume_deferred
+from resources.ledger.work import UnknownOrder, complete, decide, order_row, orders_awaiting, remind, resume_deferred
 
 DAY = date(2026, 10, 5)
 NOON = datetime(2026, 10, 5, 12, tzinfo=UTC)

@@ -12,9 +12,10 @@ from sqlalchemy import select
 
 from assets.partitions import SITE_TAG
 from definitions import defs
+from resources.ledger.deeds import Decision
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.tables import notifications
-from resources.ledger.work import Decision, decide
+from resources.ledger.work import decide
 from resources.links import LinksResource
 from resources.notifier import NotifierResource
 from resources.plant import PlantResource

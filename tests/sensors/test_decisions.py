@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pandas as pd
 
+from resources.ledger.deeds import Completion, Decision
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.plans import replace_plan
-from resources.ledger.work import Completion, Decision, complete, decide
+from resources.ledger.work import complete, decide
 from sensors.decisions import decisions_sensor
 from tests.ledger_states import waiting_order
 from tests.sensors.conftest import Evaluate

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from types import ModuleType
 
 import pytest
@@ -112,7 +112,7 @@ def test_maintenance_figures_are_those_of_the_week(build: Build) -> None:
     assert column(find_table(report, "Assignments"), "technician") == ["Ada <b>Berg</b>"], "of the newest plan, not of the one before"
     assert figures(report, "Work done") == {
         "Work done": 2,
-        "Mean time to repair": 2.0,  # 3 h and 1 h
+        "Mean duration": 2.0,  # 3 h and 1 h
         "No fault found": 1,
         "Mean time from order to end": 1.3,  # 32 h
     }
@@ -237,6 +237,47 @@ def test_enough_labels_give_a_precision_with_its_interval_and_n(ledger: Connecti
     low, high = stats.binomtest(18, 24).proportion_ci(0.95, method="wilson")
     assert find_table(report, "By verdict").rows[0] == ("credible", 24, 18, 75.0, round(100 * low, 1), round(100 * high, 1), "sufficient")
     assert "North works calibrated by 25 labelled incidents" in section.text
+
+
+def test_few_repairs_make_no_figure_of_reliability(build: Build) -> None:
+    section = next(s for s in build("maintenance_summary").sections if s.title == "Reliability and maintenance work")
+    assert {f.label: (f.value, f.note) for f in section.figures} == {
+        "MTBF": (None, "insufficient evidence: n = 1 of the 5 needed"),
+        "MTTR": (None, "insufficient evidence: n = 1 of the 5 needed"),
+        "Wrench time": (None, "insufficient evidence: n = 0 of the 5 needed"),
+        "Schedule compliance": (None, "insufficient evidence: n = 0 of the 5 needed"),
+    }
+
+
+def test_enough_repairs_give_figures_of_reliability_with_their_n(ledger: Connection, build: Build, week: ModuleType) -> None:
+    """4 machines for 168 h, 6 faults: 112 h; (3 + 5 x 2) h / 6; 5 x 1 h of 5 x 2 h; 5 places, of them 4 done on their day."""
+    with ledger.begin_nested() as undone:
+        plan = {"site": "north", "day": week.DAYS[1], "start_at": week.at(2), "n_orders": 5, "n_planned": 5, "status": "optimal"}
+        ledger.execute(insert(t.plans).values(**plan, objective=1, gap=0))
+        for n in range(1, 6):
+            place = {"start_at": week.at(2, 6 + n), "end_at": week.at(2, 7 + n), "is_overtime": False, "is_late": False}
+            key = {"site": "north", "day": week.DAYS[1], "order_id": f"WO-{n}"}
+            ledger.execute(insert(t.assignments).values(**key, technician_id="ada", **place))
+            begun = week.at(2 if n < 5 else 3, 8)
+            work = {"site": "north", "machine_id": "P-101", "technician": "Bo Lind", "finding": "VIB", "note": "", "request_id": f"w{n}"}
+            said = {"failure_mechanism": "2.4", "failure_cause": "x9", "parts_used": ["seal", "seal"], "hours_worked": 1.0}
+            times = {"started_at": begun, "ended_at": begun + timedelta(hours=2)}
+            ledger.execute(insert(t.maintenance_log).values(order_id=f"WO-{n}", **work, **said, **times))
+        report = build("maintenance_summary")
+        everywhere = build("maintenance_summary", site=None)
+        undone.rollback()
+    assert figures(report, "Reliability and maintenance work") == {
+        "MTBF": 112.0, "MTTR": 2.2, "Wrench time": 50.0, "Schedule compliance": 80.0,
+    }  # fmt: skip
+    section = next(s for s in report.sections if s.title == "Reliability and maintenance work")
+    low, high = (2 * 672 / stats.chi2.ppf(p, df) for p, df in ((0.95, 14), (0.05, 12)))
+    assert section.figures[0].note == f"n = 6, 90 % interval {low:,.0f} to {high:,.0f}; calendar time of 4 machines over 7 days"
+    assert section.figures[3].note == "n = 5; places in the plan"
+    assert figures(everywhere, "Reliability and maintenance work")["North works: MTBF"] == 112.0
+    assert figures(everywhere, "Reliability and maintenance work")["South works: MTBF"] is None
+    rows = find_table(report, "In the order in which it ended").rows
+    told = dict(zip(find_table(report, "In the order in which it ended").columns, rows[-1], strict=True))
+    assert (told["finding"], told["mechanism"], told["cause"], told["parts"]) == ("vibration (bearing wear)", "wear", "x9", "seal; seal")
 
 
 def test_lasting_drift_is_said_to_ask_for_retraining(build: Build, week: ModuleType) -> None:
