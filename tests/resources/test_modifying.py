@@ -82,7 +82,7 @@ def test_a_modification_changes_the_work_not_the_state_and_is_audited(ledger: Le
     order = waiting_order(ledger, "s")
     assert changed(ledger, order, priority="urgent", skills=["electrical"], confidence=0.8, request_id="r", **WINDOW)
     after = row(ledger, order)
-    assert (after["state"], after["priority"], after["is_urgent"], after["skills"]) == ("awaiting_decision", "urgent", True, ["electrical"])
+    assert (after["state"], after["priority"], after["is_urgent"], after["crew"]) == ("awaiting_decision", "urgent", True, [["electrical"]])
     assert (after["not_before"], after["due_at"]) == (WINDOW["not_before"], WINDOW["not_after"])
     with ledger.begin() as connection:
         said = connection.execute(select(decisions)).mappings().one()
@@ -112,7 +112,7 @@ def test_what_a_person_set_stays_when_the_next_day_is_assessed(ledger: LedgerRes
     assess_again(ledger, order)
     after = row(ledger, order)
     assert (after["priority"], after["is_urgent"]) == ("low", False)
-    assert (after["skills"], after["due_at"]) == (["mechanical", "crane"], NOON + timedelta(days=9))
+    assert (after["crew"], after["due_at"]) == ([["mechanical", "crane"]], NOON + timedelta(days=9))
     assert (after["risk_cost"], after["title"], after["reason"]) == (900.0, "Repair P1 now", "worse"), "all else follows the findings"
 
 
