@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV := uv==0.13.9
 
-.PHONY: help setup demo up test bench lint types contracts lock clean
+.PHONY: help setup demo up test bench evaluate lint types contracts lock clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -33,6 +33,10 @@ test: $(STAMP)  ## the whole suite
 
 bench: $(STAMP)  ## measure speed and memory; writes bench.json into the data folder
 	$(BIN)/maintenance bench
+
+DATA ?= ../shared/data
+evaluate: $(STAMP)  ## hold the detectors against public data in DATA (../shared/data)
+	$(BIN)/maintenance evaluate --data '$(DATA)'
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

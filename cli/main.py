@@ -351,6 +351,24 @@ def bench(
     console.print(table_of(measure(where, only=tuple(only or ()), console=console)))
 
 
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Option(help="Folder that holds the sets: nab/, azure_pdm/, ims_bearing/; for csv the files themselves.")],
+    formats: Annotated[
+        Optional[list[str]], typer.Option("--format", help="Only these: nab, ims, azure, csv; may be repeated. Left out: all but csv.")
+    ] = None,
+    out: Annotated[Optional[Path], typer.Option(help="JSON file to write.")] = None,
+    is_logged: Annotated[bool, typer.Option("--log/--no-log", help="Log to MLflow, experiment `evaluation`.")] = True,
+    home: HomeOption = None,
+) -> None:
+    """Hold the detectors against labelled data: replayed as in production, with one configuration for all files."""
+    from cli.evaluate import evaluate_sets, folders_of
+
+    folders = folders_of(data, formats=tuple(formats or ()))
+    hush()
+    evaluate_sets(folders, out=out, home=home, is_logged=is_logged, stages=_stages(), console=console)
+
+
 def main() -> None:
     """Entry point: errors a person can mend are one sentence and exit code 2."""
     try:

@@ -74,9 +74,10 @@ class ModelsResource(dg.ConfigurableResource):
         """Log the training as a run of the site's experiment and register its detector, as challenger."""
         mlflow = _mlflow(self.tracking_uri)
         name = self.model_name(training.site.site)
-        experiment = mlflow.get_experiment_by_name(name)
-        experiment_id = experiment.experiment_id if experiment else mlflow.create_experiment(name, artifact_location=self._location(name))
-        with mlflow.start_run(experiment_id=experiment_id, run_name=training.name) as run, tempfile.TemporaryDirectory() as folder:
+        with (
+            mlflow.start_run(experiment_id=self._experiment_id(name), run_name=training.name) as run,
+            tempfile.TemporaryDirectory() as folder,
+        ):
             mlflow.log_params(dict(training.params))
             mlflow.log_metrics(dict(training.metrics))
             mlflow.set_tags(dict(training.tags) | {"artifact_sha256": training.artifact_sha256})
@@ -150,6 +151,31 @@ class ModelsResource(dg.ConfigurableResource):
             content = _verified(fetched.read_bytes(), artifact_sha256, f"{self.model_name(site)} version {version}")
         write_whole(kept, content)
         return content
+
+    def log_run(
+        self,
+        experiment: str,
+        *,
+        name: str,
+        params: Mapping[str, str | int | float],
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        texts: Mapping[str, str],
+    ) -> str:
+        """A finished run with nothing to register; `texts` are its artifacts, by file name. The run's id."""
+        mlflow = _mlflow(self.tracking_uri)
+        with mlflow.start_run(experiment_id=self._experiment_id(experiment), run_name=name) as run:
+            mlflow.log_params(dict(params))
+            mlflow.log_metrics(dict(metrics))
+            mlflow.set_tags(dict(tags))
+            for file_name, text in texts.items():
+                mlflow.log_text(text, file_name)
+        return str(run.info.run_id)
+
+    def _experiment_id(self, name: str) -> str:
+        mlflow = _mlflow(self.tracking_uri)
+        experiment = mlflow.get_experiment_by_name(name)
+        return str(experiment.experiment_id if experiment else mlflow.create_experiment(name, artifact_location=self._location(name)))
 
     def _client(self) -> "MlflowClient":
         return _client(self.tracking_uri)
