@@ -1,4 +1,4 @@
-"""`maintenance evaluate`: our detectors over data that others labelled, one set after the other, as tables, JSON and MLflow runs."""
+"""`maintenance evaluate`: our models over data that others labelled, one set after the other, as tables, JSON and MLflow runs."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from rich.table import Column, Table
 
 from cli.environment import prepared
 from cli.errors import CommandError
-from cli.evaluation import azure, ims, labelled_csv, nab
+from cli.evaluation import ai4i, azure, azure_ahead, cmapss, ims, labelled_csv, nab
 from cli.evaluation.cases import Advance, SetResult
 from cli.process import Stages
 from resources.home import CHECKOUT
@@ -38,9 +38,12 @@ FORMATS: dict[str, Format] = {
     "nab": Format("nab", nab.WINDOWS, nab.evaluate),
     "ims": Format("ims_bearing", ims.FILE, ims.evaluate),
     "azure": Format("azure_pdm", azure.TELEMETRY, azure.evaluate),
+    "azure-ahead": Format("azure_pdm", azure_ahead.REPLACEMENTS, azure_ahead.evaluate),
+    "cmapss": Format("cmapss", cmapss.TRAIN, cmapss.evaluate),
+    "ai4i": Format("ai4i2020", ai4i.FILE, ai4i.evaluate),
     "csv": Format(".", labelled_csv.LABELS, labelled_csv.evaluate),
 }
-BY_DEFAULT = ("nab", "ims", "azure")
+BY_DEFAULT = ("nab", "ims", "azure", "azure-ahead", "cmapss", "ai4i")
 
 
 def folders_of(data: Path, *, formats: tuple[str, ...]) -> dict[str, Path]:

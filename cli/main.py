@@ -355,7 +355,7 @@ def bench(
 def evaluate(
     data: Annotated[Path, typer.Option(help="Folder that holds the sets: nab/, azure_pdm/, ims_bearing/; for csv the files themselves.")],
     formats: Annotated[
-        Optional[list[str]], typer.Option("--format", help="Only these: nab, ims, azure, csv; may be repeated. Left out: all but csv.")
+        Optional[list[str]], typer.Option("--format", help="Only these: nab, ims, azure, azure-ahead, cmapss, ai4i, csv; may be repeated. Left out: all but csv.")
     ] = None,
     out: Annotated[Optional[Path], typer.Option(help="JSON file to write.")] = None,
     is_logged: Annotated[bool, typer.Option("--log/--no-log", help="Log to MLflow, experiment `evaluation`.")] = True,
