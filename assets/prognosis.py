@@ -11,6 +11,7 @@ from assets.detection import incidents
 from assets.partitions import HEALTH_FALLS_WITHIN_DAYS, SiteDay, looking_back, site_days, site_days_of
 from assets.recording import OWNERS, Validations, column_schema, report
 from expectations.ledger_contracts import PREDICTIONS
+from ml.failure_calibration import SIMULATED
 from ml.modes import failure_mode_of
 from ml.plant import MAX_HISTORY_DAYS, Site
 from ml.prognosis import MachinePrognosis, predict_machine, predictions_frame
@@ -28,7 +29,7 @@ from resources.validation_pages import ValidationPagesResource
     group_name="prognostics",
     owners=OWNERS,
     kinds={"prophet", "greatexpectations", "postgres"},
-    code_version="1",
+    code_version="2",
     partitions_def=site_days,
     deps=[
         incidents,
@@ -58,7 +59,8 @@ def failure_predictions(
 
     Asked for a machine with an incident not suspected to be false, or with low or falling health. Prophet follows each
     limited sensor's recent hours forward; the first passage of its trip limit (its alarm limit where it has no trip), up or
-    down, is the failure. No passage within the horizon is a result: probability near 0 and no time. Consumer: `work_orders`.
+    down, is the failure. No passage within the horizon is a result: probability near 0 and no time. Prophet's times are put right by
+    what simulated failures of the same mode took (`ml.conformal`). Consumer: `work_orders`.
     """
     from expectations.suites import predictions_suite
     from expectations.validation import validate_table
@@ -147,6 +149,7 @@ def _predict(asked: Collection[Asked], *, lake: LakeResource, site: Site, site_d
             only=sensors or None,
             horizon_days=policy.horizon_days,
             history_days=policy.history_days,
+            calibration=SIMULATED,
         )
         if prognosis.probability_30d is None:
             unknown.append(f"{machine_id} on {site_day.day}: no forecast ({prognosis.note})")

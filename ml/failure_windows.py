@@ -5,6 +5,7 @@ the failure that it repairs. `refuse_future` proves the first for any features: 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ MEANS_H = (3, 12, 24, 48)
 SPREADS_H = (24, 48)
 ERRORS_H = (24, 72)
 KEY = ["machine_id", "at"]
+Direction = Literal["backward", "forward"]
 
 
 class KnowsTheFuture(ValueError):
@@ -31,8 +33,8 @@ def hours_in_order(telemetry: pd.DataFrame) -> pd.DataFrame:
 def window_features(tables: Tables) -> pd.DataFrame:
     """One row per row of `hours_in_order(telemetry)`.
 
-    tables: telemetry (machine_id, at, quantities; one row per hour), errors (machine_id, at, error), replacements (machine_id, at, component),
-    machines (machine_id, and what is fixed of a machine, as numbers). Hours since a replacement that never was are NaN.
+    tables: telemetry (machine_id, at, quantities; one row per hour), errors (machine_id, at, error), replacements (machine_id, at,
+    component), machines (machine_id, and what is fixed of a machine, as numbers). Hours since a replacement that never was are NaN.
     """
     hours = hours_in_order(tables["telemetry"])
     features = pd.concat(
@@ -53,16 +55,17 @@ def hours_to_failure(hours: pd.DataFrame, failures: pd.DataFrame) -> Floats:
 def is_in_repair(hours: pd.DataFrame, failures: pd.DataFrame, *, replacements: pd.DataFrame) -> Flags:
     """From the hour of a failure to that of the machine's next replacement, both included: what is seen then is no forecast."""
     failed = _joined(hours, failures, direction="backward", is_exact=True)
-    repaired = failed.copy()
     known = failed.notna()
     asked = pd.DataFrame({"machine_id": hours.loc[known, "machine_id"], "at": failed[known]})
-    repaired[known] = _joined(asked, replacements, direction="forward", is_exact=True).fillna(pd.Timestamp.max.tz_localize("UTC"))
-    return np.asarray(known & (hours["at"] <= repaired), dtype=np.bool_)
+    repaired = _joined(asked, replacements, direction="forward", is_exact=True)
+    still = np.zeros(len(hours), dtype=np.bool_)
+    still[known.to_numpy()] = (repaired.isna() | (hours.loc[known, "at"] <= repaired)).to_numpy()
+    return still
 
 
 def refuse_future(make: Callable[[Tables], pd.DataFrame], tables: Tables, *, at: Sequence[pd.Timestamp]) -> None:
-    """Make the features again from tables that end at each of the instants. Raises KnowsTheFuture, naming the columns, where the features of
-    the last hour are not the same."""
+    """Make the features again from tables that end at each of the instants. Raises KnowsTheFuture, naming the columns, where the features
+    of the last hour are not the same."""
     hours, whole = hours_in_order(tables["telemetry"]), make(tables)
     for instant in at:
         cut = {name: table[table["at"] <= instant] if "at" in table.columns else table for name, table in tables.items()}
@@ -102,9 +105,9 @@ def _hours_since(hours: pd.DataFrame, replacements: pd.DataFrame) -> pd.DataFram
     return pd.DataFrame(since, index=hours.index)
 
 
-def _joined(hours: pd.DataFrame, happened: pd.DataFrame, *, direction: str, is_exact: bool) -> "pd.Series[pd.Timestamp]":
+def _joined(hours: pd.DataFrame, happened: pd.DataFrame, *, direction: Direction, is_exact: bool) -> "pd.Series[pd.Timestamp]":
     """The nearest instant of what happened to the hour's machine, in a direction, by the hours' index."""
     instants = happened[KEY].drop_duplicates().sort_values("at").assign(happened_at=lambda rows: rows["at"])
     asked = hours[KEY].rename_axis("row").reset_index().sort_values("at")
-    found = pd.merge_asof(asked, instants, on="at", by="machine_id", direction=direction, allow_exact_matches=is_exact)  # type: ignore[call-overload]
+    found = pd.merge_asof(asked, instants, on="at", by="machine_id", direction=direction, allow_exact_matches=is_exact)
     return pd.Series(found.set_index("row")["happened_at"].sort_index())

@@ -2,8 +2,8 @@
 
 Two kinds of trees see the same features and their probabilities are averaged: histogram gradient boosting finds sharp thresholds, extremely
 randomised trees (Geurts, Ernst and Wehenkel, Machine Learning 63, 2006) stay smooth where failures are few. The average is calibrated
-by a logistic curve over its log odds (Platt, 1999) that is fitted to moments which the trees had not seen. What a failure is and which moments
-may be used belongs to whoever makes the features; NaN is a value that a feature may have.
+by a logistic curve over its log odds (Platt, 1999) that is fitted to moments which the trees had not seen. What a failure is and which
+moments may be used belongs to whoever makes the features; NaN is a value that a feature may have.
 """
 
 from collections.abc import Iterator
@@ -55,7 +55,8 @@ class HazardModel:
 
 
 def fit_hazard(features: pd.DataFrame, *, fails: Flags, groups: npt.NDArray[Any] | None = None, seed: int) -> HazardModel:
-    """Learn from all rows; the calibration comes from CALIBRATION_FOLDS held-out parts, none of which shares a group with what its trees saw.
+    """Learn from all rows; the calibration comes from CALIBRATION_FOLDS held-out parts, none of which shares a group with what its trees
+    saw.
 
     `groups`: the machine of each row, for rows of one machine resemble each other; None where each row is a case of its own.
     Raises TooFewFailures.

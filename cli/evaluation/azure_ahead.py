@@ -81,7 +81,8 @@ def evaluate(folder: Path, advance: Advance) -> SetResult:
         "anomalous_share": float(fails[usable].mean()),
         "calibration_error": calibration_error(fails[usable], found[usable]),
     }
-    missed = [f"machine {machine} {at:%Y-%m-%d}" for (machine, at), is_found in by_event.items() if not is_found]  # type: ignore[misc]
+    unseen = by_event[~by_event].reset_index()
+    missed = [f"machine {row['machine_id']} {row['at']:%Y-%m-%d}" for row in unseen.to_dict("records")]
     paths = [folder / name for name in (TELEMETRY, ERRORS, REPLACEMENTS, MACHINES, FAILURES)]
     return SetResult(
         "azure-ahead",
@@ -99,8 +100,10 @@ def evaluate(folder: Path, advance: Advance) -> SetResult:
         [],
         [
             f"Each machine judged by a model of the others ({N_FOLDS} folds); {int((~usable).sum())} hours of failure and repair are out.",
-            f"An alarm is a run of hours with a probability of at least {THRESHOLD}; it is false if no failure follows any of its hours "
-            f"within {HORIZON_H} h. Missed: {', '.join(missed) or 'nothing'}.",
+            (
+                f"An alarm is a run of hours with a probability of at least {THRESHOLD}; it is false if no failure follows any of its "
+                f"hours within {HORIZON_H} h. Missed: {', '.join(missed) or 'nothing'}."
+            ),
         ],
     )
 

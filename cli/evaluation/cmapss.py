@@ -1,7 +1,7 @@
 """Turbofan engines run to failure (NASA C-MAPSS FD001): how many flights has each test engine left?
 
-The model learns from the training engines alone. Its settings were chosen by cross-validation over training engines, whose figures stand beside those
-of the test: the test engines, each cut off once, are looked at for the result and for nothing else.
+The model learns from the training engines alone. Its settings were chosen by cross-validation over training engines, whose figures stand
+beside those of the test: the test engines, each cut off once, are looked at for the result and for nothing else.
 """
 
 from pathlib import Path
@@ -40,7 +40,7 @@ def evaluate(folder: Path, advance: Advance) -> SetResult:
         raise CommandError(f"{folder / TRUTH} has {len(truth)} lines for {len(units)} engines.")
     left, held_out = cycles_to_the_end(train), held_out_cycles_left(train, n_folds=N_FOLDS, seed=SEED)
     asked = (train["cycle"].to_numpy() > SEEN_BEFORE) & (left >= CUT_OFF[0]) & (left <= CUT_OFF[1])
-    found = fit_remaining_life(train, seed=SEED).of_last_cycles(test).to_numpy()
+    found = fit_remaining_life(train, seed=SEED).of_last_cycles(test).to_numpy(dtype=np.float64)
     advance(1)
     clipped = np.minimum(truth, CAP_CYCLES)
     figures = {
@@ -63,8 +63,10 @@ def evaluate(folder: Path, advance: Advance) -> SetResult:
         [],
         [
             f"raw: against the true remaining flights; clipped: against the true ones cut at {CAP_CYCLES}, as the target in training is.",
-            f"Cross-validated: training engines only, {N_FOLDS} folds of engines, every flight after {SEEN_BEFORE} with "
-            f"{CUT_OFF[0]} to {CUT_OFF[1]} left.",
+            (
+                f"Cross-validated: training engines only, {N_FOLDS} folds of engines, every flight after {SEEN_BEFORE} with "
+                f"{CUT_OFF[0]} to {CUT_OFF[1]} left."
+            ),
             f"Targets: {', '.join(f'{name} at most {target}' for name, target in TARGETS.items())}.",
         ],
     )
