@@ -1,7 +1,11 @@
 """Prognostics: how long a machine that shows signs of failing has left."""
 
+import hashlib
+import json
 from collections.abc import Collection
+from dataclasses import asdict
 from datetime import timedelta
+from importlib.metadata import version as distribution_version
 
 import dagster as dg
 import pandas as pd
@@ -156,8 +160,24 @@ def _predict(asked: Collection[Asked], *, lake: LakeResource, site: Site, site_d
             continue
         answered.append((mode or _mode_of(prognosis, site=site), prognosis))
         links.append(list(incident_ids))
-    predicted = predictions_frame(answered)
-    return predicted.assign(as_of=as_of, incident_ids=pd.Series(links, dtype=object)), unknown
+    predicted = predictions_frame(answered).assign(incident_ids=pd.Series(links, dtype=object))
+    predicted["as_of"] = pd.Series(as_of, index=predicted.index, dtype="datetime64[us, UTC]")
+    dates = {
+        f"fails_{p}_at": predicted["as_of"] + pd.to_timedelta((predicted[f"ttf_{p}_days"] * 86_400).round(), unit="s")
+        for p in ("p10", "p50", "p90")
+    }
+    return predicted.assign(**dates, model_version=predicted["method"].map(_model_versions()).astype("str")), unknown
+
+
+def _model_versions() -> dict[str, str]:
+    """What computes a prediction, by its method: the library or our own code with its version, and the calibration by its hash."""
+    kept = hashlib.sha256(json.dumps({mode: asdict(stretch) for mode, stretch in SIMULATED.items()}, sort_keys=True).encode())
+    own = f"smart-maintenance {distribution_version('smart-maintenance')}"
+    return {
+        "prophet": f"prophet {distribution_version('prophet')}, calibration {kept.hexdigest()[:12]}",
+        "linear": f"robust line, {own}",
+        "observed": f"observed, {own}",
+    }
 
 
 def _hourly(features: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -30,15 +30,20 @@ def hours_in_order(telemetry: pd.DataFrame) -> pd.DataFrame:
     return telemetry.sort_values(KEY, ignore_index=True)
 
 
-def window_features(tables: Tables) -> pd.DataFrame:
-    """One row per row of `hours_in_order(telemetry)`.
+def window_features(tables: Tables, *, errors: Sequence[str], components: Sequence[str]) -> pd.DataFrame:
+    """One row per row of `hours_in_order(telemetry)`; errors and components: the names that count, whether or not one has occurred yet.
 
     tables: telemetry (machine_id, at, quantities; one row per hour), errors (machine_id, at, error), replacements (machine_id, at,
     component), machines (machine_id, and what is fixed of a machine, as numbers). Hours since a replacement that never was are NaN.
     """
     hours = hours_in_order(tables["telemetry"])
     features = pd.concat(
-        [_telemetry_features(hours), _error_counts(hours, tables["errors"]), _hours_since(hours, tables["replacements"])], axis=1
+        [
+            _telemetry_features(hours),
+            _error_counts(hours, tables["errors"], codes=errors),
+            _hours_since(hours, tables["replacements"], components=components),
+        ],
+        axis=1,
     )
     machines = tables["machines"].set_index("machine_id")
     for name in machines.columns:
@@ -86,10 +91,10 @@ def _telemetry_features(hours: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([part.reset_index(drop=True) for part in parts], axis=1)
 
 
-def _error_counts(hours: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
+def _error_counts(hours: pd.DataFrame, errors: pd.DataFrame, *, codes: Sequence[str]) -> pd.DataFrame:
     counts: dict[str, Floats] = {}
     index = pd.MultiIndex.from_frame(hours[KEY])
-    for code in sorted(errors["error"].unique()):
+    for code in codes:
         in_hour = errors[errors["error"] == code].groupby(KEY).size().reindex(index, fill_value=0).astype("float64").reset_index(drop=True)
         by_machine = in_hour.groupby(hours["machine_id"], sort=False)
         for n in ERRORS_H:
@@ -97,9 +102,9 @@ def _error_counts(hours: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(counts, index=hours.index)
 
 
-def _hours_since(hours: pd.DataFrame, replacements: pd.DataFrame) -> pd.DataFrame:
+def _hours_since(hours: pd.DataFrame, replacements: pd.DataFrame, *, components: Sequence[str]) -> pd.DataFrame:
     since = {}
-    for component in sorted(replacements["component"].unique()):
+    for component in components:
         latest = _joined(hours, replacements[replacements["component"] == component], direction="backward", is_exact=False)
         since[f"hours_since_{component}"] = ((hours["at"] - latest) / pd.Timedelta(hours=1)).to_numpy(dtype=np.float64)
     return pd.DataFrame(since, index=hours.index)

@@ -102,12 +102,15 @@ def folds_of(fails: Flags, *, groups: npt.NDArray[Any] | None, n: int, seed: int
 
 def _members(matrix: npt.NDArray[np.float32], fails: Flags, *, seed: int) -> tuple[Any, ...]:
     from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
+    from threadpoolctl import threadpool_limits
 
     members = (
         HistGradientBoostingClassifier(random_state=seed, **BOOSTING),
         ExtraTreesClassifier(random_state=seed, n_jobs=1, **RANDOMISED),
     )
-    return tuple(member.fit(matrix, fails) for member in members)
+    # Threads of OpenMP that wait for each other spin: on a machine with other work the same fit took four times as long.
+    with threadpool_limits(limits=1, user_api="openmp"):
+        return tuple(member.fit(matrix, fails) for member in members)
 
 
 def _mean_probability(members: tuple[Any, ...], matrix: npt.NDArray[np.float32]) -> Floats:

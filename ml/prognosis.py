@@ -8,7 +8,7 @@ import time
 import zlib
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Literal
 
@@ -46,6 +46,7 @@ PREDICTION_COLUMNS = (
     "limit_value",
     "method",
     "note",
+    "passages",
 )
 
 
@@ -99,6 +100,11 @@ class MachinePrognosis:
     forecasts: tuple[SensorForecast, ...]
     n_fallback: int
     note: str
+
+    @property
+    def passages(self) -> tuple[Passage, ...]:
+        """Of the leading sensor, every limit by itself."""
+        return next((f.passages for f in self.forecasts if f.sensor_id == self.leading_sensor_id), ())
 
 
 def forecast(
@@ -249,12 +255,17 @@ def predict_machine(
 def predictions_frame(prognoses: Iterable[tuple[str, MachinePrognosis]]) -> pd.DataFrame:
     """One row per (failure mode, prognosis), with the columns of PREDICTION_COLUMNS; what is unknown is null."""
     rows = [
-        {"machine_id": p.machine_id, "failure_mode": mode, **{name: getattr(p, name) for name in PREDICTION_COLUMNS[2:]}}
+        {
+            "machine_id": p.machine_id,
+            "failure_mode": mode,
+            **{name: getattr(p, name) for name in PREDICTION_COLUMNS[2:-1]},
+            "passages": [asdict(passage) for passage in p.passages],
+        }
         for mode, p in prognoses
     ]
     frame = pd.DataFrame(rows, columns=list(PREDICTION_COLUMNS))
     numbers = [c for c in PREDICTION_COLUMNS if c.startswith(("probability", "ttf", "limit_value"))]
-    words = [c for c in PREDICTION_COLUMNS if c not in numbers]
+    words = [c for c in PREDICTION_COLUMNS if c not in (*numbers, "passages")]
     return frame.astype({**dict.fromkeys(numbers, "float64"), **dict.fromkeys(words, "str")})
 
 

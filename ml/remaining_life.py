@@ -62,16 +62,18 @@ class RemainingLifeModel:
 def fit_remaining_life(histories: pd.DataFrame, *, seed: int, cap_cycles: int = CAP_CYCLES) -> RemainingLifeModel:
     """`histories`: unit, cycle and one column per quantity; the last cycle of each unit is its failure. ValueError if nothing varies."""
     from sklearn.ensemble import HistGradientBoostingRegressor
+    from threadpoolctl import threadpool_limits
 
     rows = in_order(histories)
     left = cycles_to_the_end(rows)
     scale = _scale_of(rows, left=left)
     features = features_of(rows, scale).to_numpy(dtype=np.float32)
     near = left <= IN_SIGHT_CYCLES
-    members = tuple(
-        HistGradientBoostingRegressor(random_state=seed + number, **BOOSTING).fit(features[near], np.minimum(left, cap_cycles)[near])
-        for number in range(N_BOOSTED)
-    )
+    target = np.minimum(left, cap_cycles)[near]
+    with threadpool_limits(limits=1, user_api="openmp"):  # threads that wait for each other spin, and others use the machine, too
+        members = tuple(
+            HistGradientBoostingRegressor(random_state=seed + number, **BOOSTING).fit(features[near], target) for number in range(N_BOOSTED)
+        )
     return RemainingLifeModel(scale, members, cap_cycles)
 
 

@@ -4,6 +4,7 @@ Telemetry, errors, the hours since each component's last replacement, age and mo
 judged by one that learned from others. Hours from a failure to its repair are out. Failures of several components in one hour are one.
 """
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -52,14 +53,17 @@ def evaluate(folder: Path, advance: Advance) -> SetResult:
     tables = read_tables(folder)
     failures = tables.pop("failures")
     hours = hours_in_order(tables["telemetry"])
-    refuse_future(window_features, tables, at=_instants(tables))
+    make = partial(
+        window_features,
+        errors=sorted(tables["errors"]["error"].unique()),
+        components=sorted(tables["replacements"]["component"].unique()),
+    )
+    refuse_future(make, tables, at=_instants(tables))
     to_failure = hours_to_failure(hours, failures)
     fails = (to_failure > 0) & (to_failure <= HORIZON_H)
     usable = ~is_in_repair(hours, failures, replacements=tables["replacements"])
     machines = hours["machine_id"]
-    found = held_out_probability(
-        window_features(tables), fails=fails, is_usable=usable, groups=machines.to_numpy(), n_folds=N_FOLDS, seed=SEED
-    )
+    found = held_out_probability(make(tables), fails=fails, is_usable=usable, groups=machines.to_numpy(), n_folds=N_FOLDS, seed=SEED)
     advance(1)
     said = usable & (np.nan_to_num(found) >= THRESHOLD)
     next_failure = hours["at"] + pd.to_timedelta(np.where(fails, to_failure, np.nan), unit="h")

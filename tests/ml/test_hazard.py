@@ -1,5 +1,7 @@
 """The learned failure model on machines whose failures a rising vibration announces: skill where there is a reason, none where not."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +18,7 @@ from ml.failure_windows import (
 from ml.hazard import TooFewFailures, fit_hazard, folds_of, held_out_probability
 
 START = pd.Timestamp("2026-01-01T00:00Z")
+features_of = partial(window_features, errors=["e1"], components=["bearing"])
 N_MACHINES, N_HOURS = 6, 500
 FAILS_AT = (180, 390)
 
@@ -49,7 +52,7 @@ def learned() -> tuple[pd.DataFrame, np.ndarray, np.ndarray, np.ndarray]:
     hours = hours_in_order(tables["telemetry"])
     ahead = hours_to_failure(hours, failures)
     usable = ~is_in_repair(hours, failures, replacements=tables["replacements"])
-    return window_features(tables), (ahead > 0) & (ahead <= 24), hours["machine_id"].to_numpy(), usable
+    return features_of(tables), (ahead > 0) & (ahead <= 24), hours["machine_id"].to_numpy(), usable
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +113,7 @@ INSTANTS = [START + pd.Timedelta(hours=h) for h in (100, 170, 180, 250)]
 
 def test_the_features_of_an_hour_are_the_same_whatever_comes_later() -> None:
     tables, _ = a_plant()
-    refuse_future(window_features, tables, at=INSTANTS)
+    refuse_future(features_of, tables, at=INSTANTS)
 
 
 def test_a_column_copied_from_the_future_is_refused() -> None:
@@ -118,13 +121,13 @@ def test_a_column_copied_from_the_future_is_refused() -> None:
 
     def with_next_hour(of: dict[str, pd.DataFrame]) -> pd.DataFrame:
         hours = hours_in_order(of["telemetry"])
-        return window_features(of).assign(vibration_next_hour=hours.groupby("machine_id")["vibration"].shift(-1).to_numpy())
+        return features_of(of).assign(vibration_next_hour=hours.groupby("machine_id")["vibration"].shift(-1).to_numpy())
 
     with pytest.raises(KnowsTheFuture, match=r"^vibration_next_hour: not the same at 2026-01-05"):
         refuse_future(with_next_hour, tables, at=INSTANTS)
 
     def with_countdown(of: dict[str, pd.DataFrame]) -> pd.DataFrame:
-        return window_features(of).assign(hours_left=hours_to_failure(hours_in_order(of["telemetry"]), of["failures"]))
+        return features_of(of).assign(hours_left=hours_to_failure(hours_in_order(of["telemetry"]), of["failures"]))
 
     with pytest.raises(KnowsTheFuture, match="hours_left"):
         refuse_future(with_countdown, tables | {"failures": failures}, at=INSTANTS)
@@ -142,7 +145,9 @@ def test_hours_of_failure_and_repair_are_out_and_the_repairs_record_is_known_an_
     assert np.isinf(hours_to_failure(hours, other)).all()
     errors = pd.DataFrame({"machine_id": [1, 1, 2], "at": [at[2], at[2], at[2]], "error": ["e", "e", "e"]})
     features = window_features(
-        {"telemetry": hours, "errors": errors, "replacements": repaired, "machines": pd.DataFrame({"machine_id": [1], "age": [9]})}
+        {"telemetry": hours, "errors": errors, "replacements": repaired, "machines": pd.DataFrame({"machine_id": [1], "age": [9]})},
+        errors=["e"],
+        components=["c"],
     )
     assert features["hours_since_c"].fillna(-1).tolist() == [-1] * 6 + [1, 2]
     assert features["e_count_24h"].tolist() == [0, 0, 2, 2, 2, 2, 2, 2]
