@@ -54,7 +54,7 @@ def window_features(tables: Tables, *, errors: Sequence[str], components: Sequen
 def hours_to_failure(hours: pd.DataFrame, failures: pd.DataFrame) -> Floats:
     """To the next failure of the hour's machine, 0 in the hour of one, infinite where none comes; failures: machine_id, at."""
     nearest = _joined(hours, failures, direction="forward", is_exact=True)
-    return np.asarray(((nearest - hours["at"]) / pd.Timedelta(hours=1)).fillna(np.inf), dtype=np.float64)
+    return np.asarray((nearest - hours["at"]).dt.total_seconds().fillna(np.inf) / 3600, dtype=np.float64)
 
 
 def is_in_repair(hours: pd.DataFrame, failures: pd.DataFrame, *, replacements: pd.DataFrame) -> Flags:
@@ -98,7 +98,7 @@ def _error_counts(hours: pd.DataFrame, errors: pd.DataFrame, *, codes: Sequence[
         in_hour = errors[errors["error"] == code].groupby(KEY).size().reindex(index, fill_value=0).astype("float64").reset_index(drop=True)
         by_machine = in_hour.groupby(hours["machine_id"], sort=False)
         for n in ERRORS_H:
-            counts[f"{code}_count_{n}h"] = by_machine.rolling(n, min_periods=1).sum().to_numpy(dtype=np.float64)
+            counts[f"{code}_count_{n}h"] = np.asarray(by_machine.rolling(n, min_periods=1).sum(), dtype=np.float64)
     return pd.DataFrame(counts, index=hours.index)
 
 

@@ -114,7 +114,10 @@ def _members(matrix: npt.NDArray[np.float32], fails: Flags, *, seed: int) -> tup
 
 
 def _mean_probability(members: tuple[Any, ...], matrix: npt.NDArray[np.float32]) -> Floats:
-    return np.asarray(np.mean([member.predict_proba(matrix)[:, 1] for member in members], axis=0), dtype=np.float64)
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1, user_api="openmp"):
+        return np.asarray(np.mean([member.predict_proba(matrix)[:, 1] for member in members], axis=0), dtype=np.float64)
 
 
 def _matrix(features: pd.DataFrame, names: tuple[str, ...]) -> npt.NDArray[np.float32]:

@@ -5,6 +5,7 @@ beside those of the test: the test engines, each cut off once, are looked at for
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +21,14 @@ SEEN_BEFORE = 30  # flights: the shortest test history has 31
 CUT_OFF = (7, 145)  # flights left at which a training engine is asked about: such are the test's
 TARGETS = {"rmse_raw": 13.0, "rmse_clipped": 11.5}
 Floats = npt.NDArray[np.float64]
+Measured = npt.NDArray[np.floating[Any]]
 
 
-def rmse(truth: Floats, found: Floats) -> float:
+def rmse(truth: Measured, found: Measured) -> float:
     return float(np.sqrt(np.mean((truth - found) ** 2)))
 
 
-def nasa_score(truth: Floats, found: Floats) -> float:
+def nasa_score(truth: Measured, found: Measured) -> float:
     """Sum over engines of exp(d / 10) - 1 for a prediction d flights too late, exp(-d / 13) - 1 for one too early (Saxena et al. 2008)."""
     late = found - truth
     return float(np.sum(np.expm1(np.where(late >= 0, late / 10, -late / 13))))
@@ -42,7 +44,7 @@ def evaluate(folder: Path, advance: Advance) -> SetResult:
     asked = (train["cycle"].to_numpy() > SEEN_BEFORE) & (left >= CUT_OFF[0]) & (left <= CUT_OFF[1])
     found = fit_remaining_life(train, seed=SEED).of_last_cycles(test).to_numpy(dtype=np.float64)
     advance(1)
-    clipped = np.minimum(truth, CAP_CYCLES)
+    clipped: Floats = np.minimum(truth, CAP_CYCLES)
     figures = {
         "n_engines": float(len(truth)),
         "rmse_raw": rmse(truth, found),

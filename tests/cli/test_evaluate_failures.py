@@ -145,7 +145,8 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_failures_are_foreseen_a_day_ahead_on_machines_never_seen(plant: Path) -> None:
+def test_failures_are_foreseen_a_day_ahead_on_machines_never_seen(plant: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(azure_ahead, "N_FOLDS", 3)
     result = azure_ahead.evaluate(plant, nothing)
     figures = result.figures
     assert figures["n_events"] == 12  # two components in one hour are one
