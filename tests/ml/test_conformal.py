@@ -109,6 +109,8 @@ def test_only_what_prophet_forecast_is_put_right_and_it_is_said(runs: list[RunTo
     alarm, trip = (next(p for p in found.passages if p.limit_kind == kind) for kind in ("alarm", "trip"))
     assert trip.ttf_p50_days == found.ttf_p50_days
     assert alarm.ttf_p50_days < trip.ttf_p50_days
-    line = forecast(run.history, sensor=run.sensor, as_of=run.as_of, seed=3, calibration=SIMULATED, method="linear")
+    ramp = run.history.assign(value=np.linspace(3, 6, len(run.history)))
+    line = forecast(ramp, sensor=run.sensor, as_of=run.as_of, seed=3, calibration=SIMULATED, method="linear")
+    assert line.ttf_p50_days is not None
     other = forecast(run.history, sensor=run.sensor, as_of=run.as_of, seed=3, calibration={"OHE": SIMULATED["VIB"]})
     assert line.calibrated_on is other.calibrated_on is None
