@@ -1,7 +1,11 @@
 """Prognostics: how long a machine that shows signs of failing has left."""
 
+import hashlib
+import json
 from collections.abc import Collection
+from dataclasses import asdict
 from datetime import timedelta
+from importlib.metadata import version as distribution_version
 
 import dagster as dg
 import pandas as pd
@@ -11,6 +15,7 @@ from assets.detection import incidents
 from assets.partitions import HEALTH_FALLS_WITHIN_DAYS, SiteDay, looking_back, site_days, site_days_of
 from assets.recording import OWNERS, Validations, column_schema, report
 from expectations.ledger_contracts import PREDICTIONS
+from ml.failure_calibration import SIMULATED
 from ml.modes import failure_mode_of
 from ml.plant import MAX_HISTORY_DAYS, Site
 from ml.prognosis import MachinePrognosis, predict_machine, predictions_frame
@@ -28,7 +33,7 @@ from resources.validation_pages import ValidationPagesResource
     group_name="prognostics",
     owners=OWNERS,
     kinds={"prophet", "greatexpectations", "postgres"},
-    code_version="1",
+    code_version="2",
     partitions_def=site_days,
     deps=[
         incidents,
@@ -58,7 +63,8 @@ def failure_predictions(
 
     Asked for a machine with an incident not suspected to be false, or with low or falling health. Prophet follows each
     limited sensor's recent hours forward; the first passage of its trip limit (its alarm limit where it has no trip), up or
-    down, is the failure. No passage within the horizon is a result: probability near 0 and no time. Consumer: `work_orders`.
+    down, is the failure. No passage within the horizon is a result: probability near 0 and no time. Prophet's times are put right by
+    what simulated failures of the same mode took (`ml.conformal`). Consumer: `work_orders`.
     """
     from expectations.suites import predictions_suite
     from expectations.validation import validate_table
@@ -147,14 +153,31 @@ def _predict(asked: Collection[Asked], *, lake: LakeResource, site: Site, site_d
             only=sensors or None,
             horizon_days=policy.horizon_days,
             history_days=policy.history_days,
+            calibration=SIMULATED,
         )
         if prognosis.probability_30d is None:
             unknown.append(f"{machine_id} on {site_day.day}: no forecast ({prognosis.note})")
             continue
         answered.append((mode or _mode_of(prognosis, site=site), prognosis))
         links.append(list(incident_ids))
-    predicted = predictions_frame(answered)
-    return predicted.assign(as_of=as_of, incident_ids=pd.Series(links, dtype=object)), unknown
+    predicted = predictions_frame(answered).assign(incident_ids=pd.Series(links, dtype=object))
+    predicted["as_of"] = pd.Series(as_of, index=predicted.index, dtype="datetime64[us, UTC]")
+    dates = {
+        f"fails_{p}_at": predicted["as_of"] + pd.to_timedelta((predicted[f"ttf_{p}_days"] * 86_400).round(), unit="s")
+        for p in ("p10", "p50", "p90")
+    }
+    return predicted.assign(**dates, model_version=predicted["method"].map(_model_versions()).astype("str")), unknown
+
+
+def _model_versions() -> dict[str, str]:
+    """What computes a prediction, by its method: the library or our own code with its version, and the calibration by its hash."""
+    kept = hashlib.sha256(json.dumps({mode: asdict(stretch) for mode, stretch in SIMULATED.items()}, sort_keys=True).encode())
+    own = f"smart-maintenance {distribution_version('smart-maintenance')}"
+    return {
+        "prophet": f"prophet {distribution_version('prophet')}, calibration {kept.hexdigest()[:12]}",
+        "linear": f"robust line, {own}",
+        "observed": f"observed, {own}",
+    }
 
 
 def _hourly(features: pd.DataFrame) -> dict[str, pd.DataFrame]:

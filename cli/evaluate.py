@@ -1,4 +1,4 @@
-"""`maintenance evaluate`: our detectors over data that others labelled, one set after the other, as tables, JSON and MLflow runs."""
+"""`maintenance evaluate`: our models over data that others labelled, one set after the other, as tables, JSON and MLflow runs."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from rich.table import Column, Table
 
 from cli.environment import prepared
 from cli.errors import CommandError
-from cli.evaluation import azure, ims, labelled_csv, nab
+from cli.evaluation import ai4i, azure, azure_ahead, cmapss, faults, ims, labelled_csv, nab
 from cli.evaluation.cases import Advance, SetResult
 from cli.process import Stages
 from resources.home import CHECKOUT
@@ -27,10 +27,10 @@ EXPERIMENT = "evaluation"
 
 @dataclass(frozen=True)
 class Format:
-    """Where a set lies within the data folder, by which file it is known, and what evaluates it."""
+    """Where a set lies within the data folder, by which file it is known (none: it is simulated), and what evaluates it."""
 
     folder: str
-    known_by: str
+    known_by: str | None
     evaluate: Callable[[Path, Advance], SetResult]
 
 
@@ -38,10 +38,14 @@ FORMATS: dict[str, Format] = {
     "nab": Format("nab", nab.WINDOWS, nab.evaluate),
     "ims": Format("ims_bearing", ims.FILE, ims.evaluate),
     "azure": Format("azure_pdm", azure.TELEMETRY, azure.evaluate),
+    "azure-ahead": Format("azure_pdm", azure_ahead.REPLACEMENTS, azure_ahead.evaluate),
+    "cmapss": Format("cmapss", cmapss.TRAIN, cmapss.evaluate),
+    "ai4i": Format("ai4i2020", ai4i.FILE, ai4i.evaluate),
+    "faults": Format(".", None, faults.evaluate),
     "csv": Format(".", labelled_csv.LABELS, labelled_csv.evaluate),
 }
 HEADS = {"false_alarms": "false", "machine_months": "months", "average_precision": "PR-AUC", "windows_with_a_new_alarm": "new"}
-BY_DEFAULT = ("nab", "ims", "azure")
+BY_DEFAULT = ("nab", "ims", "azure", "azure-ahead", "cmapss", "ai4i", "faults")
 
 
 def folders_of(data: Path, *, formats: tuple[str, ...]) -> dict[str, Path]:
@@ -52,6 +56,9 @@ def folders_of(data: Path, *, formats: tuple[str, ...]) -> dict[str, Path]:
     found = {}
     for name in formats or BY_DEFAULT:
         known_by = FORMATS[name].known_by
+        if known_by is None:
+            found[name] = data
+            continue
         folder = next((f for f in (data / FORMATS[name].folder, data) if (f / known_by).is_file()), None)
         if folder is None:
             wanted = data / FORMATS[name].folder / known_by

@@ -426,15 +426,18 @@ def bench(
 
 @app.command()
 def evaluate(
-    data: Annotated[Path, typer.Option(help="Folder that holds the sets: nab/, azure_pdm/, ims_bearing/; for csv the files themselves.")],
+    data: Annotated[Path, typer.Option(help="Folder that holds the sets: nab/, azure_pdm/, cmapss/, ...; for csv the files themselves.")],
     formats: Annotated[
-        Optional[list[str]], typer.Option("--format", help="Only these: nab, ims, azure, csv; may be repeated. Left out: all but csv.")
+        Optional[list[str]],
+        typer.Option(
+            "--format", help="Only these: nab, ims, azure, azure-ahead, cmapss, ai4i, faults, csv; may be repeated. Left out: all but csv."
+        ),
     ] = None,
     out: Annotated[Optional[Path], typer.Option(help="JSON file to write.")] = None,
     is_logged: Annotated[bool, typer.Option("--log/--no-log", help="Log to MLflow, experiment `evaluation`.")] = True,
     home: HomeOption = None,
 ) -> None:
-    """Hold the detectors against labelled data: replayed as in production, with one configuration for all files."""
+    """Hold detectors and forecasts against labelled data: one configuration for all files, nothing chosen by looking at labels."""
     from cli.evaluate import evaluate_sets, folders_of
 
     folders = folders_of(data, formats=tuple(formats or ()))

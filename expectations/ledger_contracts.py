@@ -52,6 +52,9 @@ PREDICTIONS = Contract(
         number("ttf_p10_days", "time to failure that one in ten falls short of; null: not within the horizon", "d", nullable=True, low=0),
         number("ttf_p50_days", "median time to failure; null: not within the horizon", "d", nullable=True, low=0),
         number("ttf_p90_days", "time to failure that nine in ten fall short of; null: not within the horizon", "d", nullable=True, low=0),
+        Column("fails_p10_at", TIMESTAMP, "as_of and ttf_p10_days later", "UTC", nullable=True),
+        Column("fails_p50_at", TIMESTAMP, "as_of and ttf_p50_days later", "UTC", nullable=True),
+        Column("fails_p90_at", TIMESTAMP, "as_of and ttf_p90_days later", "UTC", nullable=True),
         Column("leading_sensor_id", pa.string(), "the sensor most likely to reach its limit; null: none comes near one", nullable=True),
         Column("limit_kind", pa.string(), "the limit that stands for the failure", nullable=True, one_of=("alarm", "trip")),
         Column("limit_side", pa.string(), "from which side it is reached", nullable=True, one_of=("low", "high")),
@@ -59,6 +62,8 @@ PREDICTIONS = Contract(
         Column(
             "method", pa.string(), "how the sensor was forecast; observed: it is beyond its limit", one_of=("prophet", "linear", "observed")
         ),
+        Column("model_version", pa.string(), "what computed it, with version and calibration; null: not kept then", nullable=True),
+        Column("passages", JSON, "each limit of the leading sensor by itself, alarms and trips apart; null: not kept then", nullable=True),
         Column("note", pa.string(), "what a reader must know of it; empty where nothing"),
         Column("incident_ids", JSON, "the incidents it was asked for; empty: falling health"),
     ),

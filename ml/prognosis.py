@@ -8,7 +8,7 @@ import time
 import zlib
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Literal
 
@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ml.conformal import Calibration, calibrated
+from ml.modes import failure_mode_of
 from ml.passage import Limit, LimitKind, LimitSide, Passage, failure_limits, limits_of, passage_days, passage_of
 from ml.plant import Machine, Sensor
 from ml.trends import NotFitted, TrendPaths, ignore_prophet_warnings, linear_paths, prophet_paths, robust_line
@@ -44,6 +46,7 @@ PREDICTION_COLUMNS = (
     "limit_value",
     "method",
     "note",
+    "passages",
 )
 
 
@@ -53,6 +56,7 @@ class SensorForecast:
 
     method: `prophet`; `linear` (robust line; `is_fallback` says whether Prophet should have done it); `observed`, the value
     is already beyond the limit; `none`, too little data: the probabilities are None then, since nothing is known.
+    calibrated_on: so many failures put the probabilities and times right (`ml.conformal`); None: they are the paths' own.
     trajectory: timestamp, p10, p50, p90 every 6 hours; empty for the methods observed and none.
     """
 
@@ -68,6 +72,7 @@ class SensorForecast:
     method: Method
     note: str
     is_fallback: bool = False
+    calibrated_on: int | None = None
     passages: tuple[Passage, ...] = ()
     trajectory: pd.DataFrame = field(default_factory=lambda: _trajectory_table([], np.empty((3, 0))), compare=False, repr=False)
 
@@ -96,6 +101,11 @@ class MachinePrognosis:
     n_fallback: int
     note: str
 
+    @property
+    def passages(self) -> tuple[Passage, ...]:
+        """Of the leading sensor, every limit by itself."""
+        return next((f.passages for f in self.forecasts if f.sensor_id == self.leading_sensor_id), ())
+
 
 def forecast(
     history: pd.DataFrame,
@@ -107,16 +117,18 @@ def forecast(
     history_days: int = HISTORY_DAYS,
     method: Literal["prophet", "linear"] = "prophet",
     timeout_s: float = FIT_TIMEOUT_S,
+    calibration: Calibration | None = None,
 ) -> SensorForecast:
     """Forecast one sensor from hourly means [timestamp, value] taken while its machine ran; the last `history_days` count.
 
     Time to failure is in days from `as_of`, with a resolution of an hour. Passage is judged on trend plus daily
     season plus the uncertainty of the trend, without observation noise: a noisy reading is no failure.
-    A fit that fails or outlasts `timeout_s` gives the robust line. Raises ValueError for a sensor without limits.
+    A fit that fails or outlasts `timeout_s` gives the robust line. Prophet's times are put right by the `calibration` of the failure mode
+    that the limit stands for. Raises ValueError for a sensor without limits.
     """
     ignore_prophet_warnings()
     recent = _recent(history, as_of=as_of, days=history_days)
-    return _forecast(
+    found = _forecast(
         recent,
         sensor=sensor,
         as_of=as_of,
@@ -125,6 +137,31 @@ def forecast(
         history_days=history_days,
         method=method,
         timeout_s=timeout_s,
+    )
+    return _put_right(found, sensor=sensor, calibration=calibration, horizon_days=horizon_days)
+
+
+def _put_right(found: SensorForecast, *, sensor: Sensor, calibration: Calibration | None, horizon_days: int) -> SensorForecast:
+    """Only what Prophet forecast: the calibration's failures were forecast by it."""
+    if not calibration or found.method != "prophet":
+        return found
+    mode = failure_mode_of(sensor.type, direction=1 if found.limit_side == "high" else -1, feature="mean")
+    stretch, days = calibration.get(mode), (found.ttf_p10_days, found.ttf_p50_days, found.ttf_p90_days)
+    if stretch is None or days[1] is None:
+        return found
+    limit = (found.limit_kind, found.limit_side, found.limit_value)
+    raw = Passage(*limit, found.probability_7d or 0.0, found.probability_30d or 0.0, *days)
+    whole = calibrated(raw, stretch, horizon_days=horizon_days)
+    return replace(
+        found,
+        probability_7d=whole.probability_7d,
+        probability_30d=whole.probability_30d,
+        ttf_p10_days=whole.ttf_p10_days,
+        ttf_p50_days=whole.ttf_p50_days,
+        ttf_p90_days=whole.ttf_p90_days,
+        note=f"times put right by {stretch.n} failures of mode {mode}",
+        calibrated_on=stretch.n,
+        passages=tuple(calibrated(passage, stretch, horizon_days=horizon_days) for passage in found.passages),
     )
 
 
@@ -182,6 +219,7 @@ def predict_machine(
     workers: int = 2,
     horizon_days: int = 30,
     history_days: int = HISTORY_DAYS,
+    calibration: Calibration | None = None,
 ) -> MachinePrognosis:
     """Forecast the machine's limited sensors (`only` these, if given) from their last `history_days`, and take the leading one.
 
@@ -205,7 +243,8 @@ def predict_machine(
             if late.method != "linear" or late.note:
                 return late
             return replace(late, is_fallback=True, note="time budget used up: robust line")
-        return run(method="prophet", timeout_s=min(FIT_TIMEOUT_S, left))
+        fitted = run(method="prophet", timeout_s=min(FIT_TIMEOUT_S, left))
+        return _put_right(fitted, sensor=sensor, calibration=calibration, horizon_days=horizon_days)
 
     ignore_prophet_warnings()
     with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
@@ -216,12 +255,17 @@ def predict_machine(
 def predictions_frame(prognoses: Iterable[tuple[str, MachinePrognosis]]) -> pd.DataFrame:
     """One row per (failure mode, prognosis), with the columns of PREDICTION_COLUMNS; what is unknown is null."""
     rows = [
-        {"machine_id": p.machine_id, "failure_mode": mode, **{name: getattr(p, name) for name in PREDICTION_COLUMNS[2:]}}
+        {
+            "machine_id": p.machine_id,
+            "failure_mode": mode,
+            **{name: getattr(p, name) for name in PREDICTION_COLUMNS[2:-1]},
+            "passages": [asdict(passage) for passage in p.passages],
+        }
         for mode, p in prognoses
     ]
     frame = pd.DataFrame(rows, columns=list(PREDICTION_COLUMNS))
     numbers = [c for c in PREDICTION_COLUMNS if c.startswith(("probability", "ttf", "limit_value"))]
-    words = [c for c in PREDICTION_COLUMNS if c not in numbers]
+    words = [c for c in PREDICTION_COLUMNS if c not in (*numbers, "passages")]
     return frame.astype({**dict.fromkeys(numbers, "float64"), **dict.fromkeys(words, "str")})
 
 

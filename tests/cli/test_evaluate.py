@@ -192,7 +192,7 @@ def test_the_data_folder_or_the_sets_own_folder_may_be_named(benchmark: Path, tm
     assert folders_of(tmp_path, formats=("nab",)) == {"nab": tmp_path / "nab"}
     with pytest.raises(CommandError, match=r"There is no .*ims_bearing/test2\.csv"):
         folders_of(tmp_path, formats=())
-    with pytest.raises(CommandError, match="There is no format cmaps; the formats are nab, ims, azure, csv"):
+    with pytest.raises(CommandError, match="There is no format cmaps; the formats are nab, ims, azure, azure-ahead, cmapss"):
         folders_of(tmp_path, formats=("cmaps",))
     assert set(BY_DEFAULT) < set(FORMATS)
 

@@ -89,11 +89,14 @@ def columns_of(contract: Contract, *, without: tuple[str, ...] = ()) -> dict[str
     return {c.name: c for c in contract.columns if c.name not in (*SITE_DAY, *without)}
 
 
+ADDED_TO_PREDICTIONS = ("as_of", "incident_ids", "fails_p10_at", "fails_p50_at", "fails_p90_at", "model_version")
+
+
 def test_computed_tables_have_the_columns_of_their_contracts() -> None:
     assert_same(drift.REFERENCE_COLUMNS, columns_of(contracts.DRIFT_REFERENCE))
     assert_same(drift.COLUMNS, columns_of(ledger_contracts.DRIFT_FINDINGS, without=("model_version",)))
     assert_same(health.COLUMNS, columns_of(ledger_contracts.MACHINE_HEALTH))
-    assert set(prognosis.PREDICTION_COLUMNS) == set(columns_of(ledger_contracts.PREDICTIONS, without=("as_of", "incident_ids")))
+    assert set(prognosis.PREDICTION_COLUMNS) == set(columns_of(ledger_contracts.PREDICTIONS, without=ADDED_TO_PREDICTIONS))
     verdict = (
         "evidence",
         "confidence_before",

@@ -271,3 +271,13 @@ def test_predictions_make_one_row_each():
     assert table["leading_sensor_id"].isna().tolist() == [False, True]
     assert str(table["ttf_p10_days"].dtype) == "float64"
     assert len(predictions_frame([])) == 0
+
+
+def test_alarms_and_trips_of_the_leading_sensor_are_kept_apart():
+    sensor = a_sensor(alarm=Band(high=88), trip=Band(high=92))
+    machine = Machine(machine_id="m", machine_class="pump", sensors=(sensor,))
+    found = predict_machine({"s": series(lambda d: 80 + 0.8 * d)}, machine=machine, as_of=AS_OF, seed=1, budget_s=60)
+    [kept] = predictions_frame([("OHE", found)])["passages"]
+    assert [(p["limit_kind"], p["limit_value"]) for p in kept] == [("alarm", 88), ("trip", 92)]
+    assert [p["ttf_p50_days"] for p in kept] == pytest.approx([10, 15], rel=0.15)
+    assert predictions_frame([("OHE", prognosis(only=[CALM]))])["passages"].tolist() == [[]]
