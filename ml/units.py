@@ -108,7 +108,7 @@ def _unit(text: str, sensor_type: str) -> Any:
 
     try:
         return _registry().parse_units(_spelt(text.strip().translate(_LOOKALIKES), sensor_type))
-    except (pint.PintError, AttributeError, TypeError, ValueError) as error:
+    except (pint.PintError, AssertionError, AttributeError, TypeError, ValueError) as error:  # of '¼' pint asserts that it is a number
         raise WrongUnit(f"{text[:_LONGEST]!r} is no known unit") from error
 
 

@@ -5,8 +5,9 @@ Never used on the ledger itself: what is taken back is gone.
 
 from datetime import UTC, date, datetime, time, timedelta
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, false, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, delete, false, func, null, select, tuple_, update
 
+from resources.ledger.deeds import MODIFY
 from resources.ledger.ledger import engine_for
 from resources.ledger.tables import decisions as decisions_table
 from resources.ledger.tables import incident_assessments, incident_labels, incidents, metadata, work_order_events, work_orders
@@ -45,7 +46,8 @@ def _copy_table(table: Table, source: Connection, target: Connection) -> None:
 def rewind(connection: Connection, *, site: str, start: date) -> None:
     """Forget what came of the site's days from `start` on: findings, orders opened since, and what people did since.
 
-    Orders that were open before get back the state that they had, not the figures of their assessment: those are overwritten each day.
+    Orders that were open before get back the state that they had, not the figures of their assessment: those are overwritten each day,
+    once more also where a person had set them since.
     """
     since = datetime.combine(start, time(), tzinfo=UTC)
     for name in PER_SITE_DAY:
@@ -63,6 +65,11 @@ def rewind(connection: Connection, *, site: str, start: date) -> None:
     before = start - timedelta(days=1)
     assessed_on = func.least(work_orders.c.assessed_on, before)
     connection.execute(update(work_orders).where(work_orders.c.site == site).values(state=latest, assessed_on=assessed_on))
+    is_modified = select(decisions_table.c.order_id).where(
+        decisions_table.c.order_id == work_orders.c.order_id, decisions_table.c.decision == MODIFY
+    )
+    untouched = update(work_orders).where(work_orders.c.site == site, ~is_modified.exists())
+    connection.execute(untouched.values(set_by_people=null(), not_before=null()))
     is_assessed = select(incident_assessments.c.day).where(incident_assessments.c.incident_id == incidents.c.incident_id).exists()
     _forget(connection, incidents, and_(incidents.c.site == site, incidents.c.onset_at >= since, ~is_assessed))
 

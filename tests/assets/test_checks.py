@@ -25,6 +25,7 @@ from resources.home import Home
 from resources.lake import LakeResource, write_parquet
 from resources.landing import LandingResource, drop_file
 from resources.ledger.ledger import LEDGER_VARIABLE, LedgerResource
+from resources.models import STORE_VARIABLE
 from tests.conftest import CHECKOUT
 
 FIRST, SECOND = date(2026, 10, 5), date(2026, 10, 6)
@@ -295,6 +296,7 @@ def test_the_nightly_job_runs_all_four_checks_and_a_failed_one_is_an_error_that_
 ) -> None:
     history.sql("delete from quarantine_counts")
     monkeypatch.setenv(LEDGER_VARIABLE, history.ledger.url)
+    monkeypatch.setenv(STORE_VARIABLE, "postgresql://nobody@127.0.0.1:1/none")  # no site has a champion to ask it for
     with dg.build_schedule_context(scheduled_execution_time=datetime(2026, 10, 20, 2, tzinfo=UTC)) as context:
         request = nightly_history_check(context)
     assert isinstance(request, dg.RunRequest)

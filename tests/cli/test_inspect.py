@@ -126,7 +126,7 @@ def test_a_day_can_be_asked_for_and_another_is_refused_with_those_there_are(hist
 
 def test_people_read_all_of_it_at_any_width(history: LedgerResource) -> None:
     with history.begin() as connection:
-        connection.execute(update(incidents).where(incidents.c.incident_id == ID).values(label="false_alarm"))
+        label_incidents(connection, [ID], Label("false_alarm", "person", "ada", "a loose cable", datetime(2026, 10, 8, 9, tzinfo=UTC)))
     found = told(history, day=DAYS[2])
     for width in (80, 120):
         read_all_of_it(shown(found, width=width), width=width)
@@ -141,7 +141,7 @@ def read_all_of_it(text: str, *, width: int) -> None:
         "onset 2026-10-05 06:00 UTC",
         "goes on, last anomalous window 2026-10-07 20:00 UTC",
         "failure mode VIB, vibration (bearing wear)",
-        "label false alarm",
+        "label false alarm, ada, 2026-10-08 09:00 UTC: a loose cable",
         "work order WO-P2-VIB-20261005, awaiting decision",
         "P1-VIB 75% +11.0 kurtosis P1-TEMP 25% +4.1 mean",  # the largest first
         "confidence 0.90 - 0.35 - 0.35 = 0.20: false positive suspected",

@@ -43,7 +43,7 @@ def _filled(made: Environment) -> None:
     models, ledger = models_in(made), ledger_of(made)
     lake = LakeResource(root=str(made.home.folder("lake")))
     days = days_from(START.date(), FEATURE_DAYS)
-    deliver(ledger, "plant", days, is_processed=True)
+    deliver(ledger, "plant", days_from(START.date(), FEATURE_DAYS + 1), is_processed=True)  # the newest day still goes on
     features = healthy_features(FEATURE_DAYS)
     for day in days:
         of_day = features[features["window_start"].dt.date == day]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 from sqlalchemy import delete, update
 
 from cli.environment import Environment, prepared
@@ -54,7 +55,7 @@ def environment(postgres: str, folders: tuple[str, str, str, str], monkeypatch: 
 
 @pytest.fixture
 def say(environment: Environment, folders: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("cli.notifications.console", Console(width=200))
 
     def in_process(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["maintenance", "notifications", *words, *folders])

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from sqlalchemy import create_engine, text
 
 from cli.main import main
@@ -30,7 +31,7 @@ machines:
 def say(postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Say]:
     """The command over the session's PostgreSQL, with a plant of a machine at each of two sites."""
     monkeypatch.setenv(URL_VARIABLE, postgres)
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("cli.shelving.console", Console(width=200))
     plant = tmp_path / "plant"
     plant.mkdir()
     for site, machine in (("s", "P1"), ("u", "P2")):

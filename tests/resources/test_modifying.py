@@ -14,6 +14,7 @@ from resources.ledger.deeds import Completion, Decision
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.opening import open_or_join
 from resources.ledger.plans import assignments_of_plan, changes_after, orders_to_plan, replace_plan
+from resources.ledger.rewind import rewind
 from resources.ledger.tables import decisions, work_order_events
 from resources.ledger.work import complete, decide, order_row
 from tests.ledger_states import waiting_order
@@ -122,6 +123,20 @@ def test_what_nobody_set_follows_the_next_day(ledger: LedgerResource) -> None:
     assess_again(ledger, order)
     after = row(ledger, order)
     assert (after["priority"], after["is_urgent"], after["due_at"]) == ("urgent", True, NOON + timedelta(days=4))
+
+
+def test_a_ledger_taken_back_forgets_what_a_person_set_since_and_keeps_what_was_set_before(ledger: LedgerResource) -> None:
+    later, before = waiting_order(ledger, "s"), waiting_order(ledger, "s", machine="P2")
+    for order, at in ((later, NOON + timedelta(days=2)), (before, NOON)):
+        with ledger.begin() as connection:
+            decide(connection, replace(change(order, skills=["crane"], not_before=NOON + timedelta(days=3)), decided_at=at))
+    with ledger.begin() as connection:
+        rewind(connection, site="s", start=DAY + timedelta(days=1))
+    assert (row(ledger, later)["set_by_people"], row(ledger, later)["not_before"]) == (None, None)
+    assert row(ledger, before)["set_by_people"] == ["not_before", "skills"]
+    assert row(ledger, before)["not_before"] == NOON + timedelta(days=3)
+    assess_again(ledger, later)
+    assert row(ledger, later)["skills"] == ["electrical"]
 
 
 def test_the_policy_does_not_approve_what_a_person_called_less_than_urgent(ledger: LedgerResource) -> None:
