@@ -8,7 +8,7 @@ from pydantic import Field
 
 from assets.intake import Intake, TakenIn
 from assets.partitions import HEALTH_FALLS_WITHIN_DAYS, REACH_DAYS, SiteDay, site_days, site_days_of
-from assets.recording import OWNERS, Validations, column_schema, report
+from assets.recording import OWNERS, Validations, column_schema, ledger_schema, report
 from expectations.contracts import SENSOR_READINGS
 from ml.merging import MergedReadings, merge_readings
 from resources.failpoints import fail_point
@@ -18,6 +18,7 @@ from resources.ledger.history import drops_that_do_not_add_up
 from resources.ledger.intake import lock_site_day, mark_merged, segments_of
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.reopening import reopen_following
+from resources.ledger.tables import drops as drops_table
 from resources.parquet import read_encoded
 from resources.plant import PlantResource
 from resources.validation_pages import ValidationPagesResource
@@ -39,6 +40,7 @@ class IntakeConfig(dg.Config):
     owners=OWNERS,
     kinds={"file", "postgres"},
     code_version="1",
+    metadata={"dagster/column_schema": ledger_schema(drops_table)},
     check_specs=[
         dg.AssetCheckSpec(
             "rows_add_up",

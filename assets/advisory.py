@@ -1,6 +1,7 @@
 """Advisory generation: work orders, their schedule, reports."""
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -12,6 +13,7 @@ from assets.manipulation import sensor_quality
 from assets.partitions import SiteDay, site_days, site_days_of
 from assets.prognosis import failure_predictions
 from assets.recording import OWNERS, Validations, column_schema, keep_validation, report
+from assets.reporting.icalendar_text import calendar_text
 from assets.reporting.publish import publish
 from assets.reporting.reports import KINDS
 from expectations.ledger_contracts import ASSIGNMENTS, UNPLANNED_ORDERS, WORK_ORDERS
@@ -28,6 +30,7 @@ from resources.ledger.intake import mark_assessed, mark_processed
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.opening import open_or_join
 from resources.ledger.plans import (
+    assignments_in_force,
     assignments_of_plan,
     assignments_on,
     last_change_on,
@@ -143,13 +146,16 @@ def maintenance_schedule(
     lake: LakeResource,
     ledger: LedgerResource,
     plant: PlantResource,
+    reports: ReportsResource,
     validation_pages: ValidationPagesResource,
 ) -> dg.MaterializeResult:
     """Who does which approved order when: one plan per site-day, by constraint programming (CP-SAT).
 
-    All required skills, shifts in the site's time zone, holidays, absences, parts in stock, deadlines from the predicted
-    failure, stable against the plan before. Urgent work outside every shift becomes an overtime call-out; what cannot be planned
-    carries the reason. Only approved orders are planned. Work whose slot has begun keeps it until people complete, cancel or defer it.
+    Crews with all required skills, shifts and breaks in the site's time zone, holidays, absences, parts in stock and on order, stop
+    windows of machines, travel between areas, deadlines from the predicted failure, stable against the plan before. Urgent work outside
+    every shift becomes an overtime call-out; what cannot be planned carries the reason and the smallest change that would make it fit.
+    The plan in force is also written as a calendar per technician (iCalendar), beside the reports. Only
+    approved orders are planned. Work whose slot has begun keeps it until people complete, cancel or defer it.
     The newest plan is the one in force: after an earlier day it is made anew. Consumers: technicians, `maintenance_reports`.
     """
     checks: PlanChecks = {}
@@ -162,9 +168,10 @@ def maintenance_schedule(
             context,
             site_day,
             rows=len(planned.assignments),
+            planned=planned.assignments["order_id"].nunique(),
             orders=planned.n_orders,
             unplanned=len(planned.unplanned),
-            overtime=int(planned.assignments["is_overtime"].sum()),
+            overtime=planned.assignments.loc[planned.assignments["is_overtime"], "order_id"].nunique(),
             optimality_gap=planned.gap,
         )
     for site_day in last.values():
@@ -174,6 +181,8 @@ def maintenance_schedule(
             again = SiteDay(newest, site_day.site)
             _, checks[again] = _plan(again, site=plant.site(site_day.site), lake=lake, ledger=ledger, run_id=context.run.run_id)
             context.log.info("The newest plan of %s, of %s, was made anew.", site_day.site, newest)
+        written = _write_calendars(plant.site(site_day.site), ledger=ledger, reports=reports)
+        context.log.info("The calendars of %s are in %s.", site_day.site, written)
     results = []
     for n, name in enumerate(("the_plan_can_be_carried_out", "orders_without_a_place_say_why")):
         outcomes = {site_day: outcome[n] for site_day, outcome in checks.items()}
@@ -261,7 +270,7 @@ def _plan(
             order_ids=list(orders["order_id"]),
             start=start,
         )
-        planned = plan(_for_planning(orders, site), site=site, start=start, previous=previous, locked=begun, seed=site.policy.training.seed)
+        planned = plan(_for_planning(orders), site=site, start=start, previous=previous, locked=begun, seed=site.policy.training.seed)
         replace_plan(
             connection,
             {
@@ -282,6 +291,17 @@ def _plan(
     return planned, outcomes
 
 
+def _write_calendars(site: Site, *, ledger: LedgerResource, reports: ReportsResource) -> Path:
+    """A calendar per technician of the plan in force, also of those without work."""
+    with ledger.begin() as connection:
+        assigned = assignments_in_force(connection, site=site.site)
+    texts = {
+        t.technician_id: calendar_text(assigned[assigned["technician_id"] == t.technician_id], name=f"{t.name}, {site.name}")
+        for t in site.technicians
+    }
+    return reports.write_calendars(site.site, texts=texts)
+
+
 def _read_until(lake: LakeResource, site: Site, site_day: SiteDay) -> datetime:
     """The end of the last window that the site-day has read; its start where there is none."""
     windows = lake.read("machine_features", site=site.site, day=site_day.day, columns=["window_start"])
@@ -291,13 +311,11 @@ def _read_until(lake: LakeResource, site: Site, site_day: SiteDay) -> datetime:
     return until
 
 
-def _for_planning(orders: pd.DataFrame, site: Site) -> pd.DataFrame:
-    areas = {machine.machine_id: machine.area for machine in site.machines}
+def _for_planning(orders: pd.DataFrame) -> pd.DataFrame:
     not_before = orders["not_before"].where(orders["not_before"] > orders["ready_at"], orders["ready_at"])
     return orders.assign(
         ready_at=not_before,
-        area=orders["machine_id"].map(areas),
-        skills=orders["skills"].map(tuple),
+        crew=orders["crew"].map(lambda crew: tuple(map(tuple, crew))),
         parts=orders["parts"].map(tuple),
         parts_ordered_at=orders["ready_at"],  # parts are ordered when the work is approved
     )

@@ -18,12 +18,15 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from assets.partitions import SiteDay
+from ml.promotion_chain import broken_links
 from ml.stored import COLUMNS, StoredReadings, count_stored
 from resources.lake import LakeResource
 from resources.landing import LandingResource
 from resources.ledger.history import KeptDrop, KnownSegment, count_drops, drops_that_do_not_add_up, kept_drops, known_segments
 from resources.ledger.intake import lock_intake, lock_site_day
+from resources.ledger.learning import latest_champion, promotions_of, sites_with_promotions
 from resources.ledger.ledger import LedgerResource
+from resources.models import CHAMPION, ModelsResource, ModelsUnreachable
 
 MAX_NAMED = 50
 REHASHED_WITHIN_DAYS = 30  # each night one original in so many is read whole and hashed; after so many nights, all have been
@@ -140,6 +143,29 @@ def readings_come_from_drops(lake: LakeResource, ledger: LedgerResource) -> dg.A
             audit.wrong.extend(_contradictions(stored, segments, site_day))
         elif not path.exists() and any(s.is_merged for s in segments):
             audit.wrong.append(f"{_named(site_day)} has no stored readings, though {len(segments)} segments were merged.")
+    return audit.result()
+
+
+@dg.asset_check(
+    asset="detector_model",
+    description="The rows of promotions form one unbroken chain per site: none was changed, left out or put in afterwards. A champion "
+    "that was moved in MLflow and that no run has used yet is only named.",
+)
+def promotions_form_a_chain(ledger: LedgerResource, models: ModelsResource) -> dg.AssetCheckResult:
+    audit = Audit()
+    with ledger.begin() as connection:
+        histories = {site: promotions_of(connection, site=site) for site in sites_with_promotions(connection)}
+        noted = {site: latest_champion(connection, site=site) for site in histories}
+    for site, rows in histories.items():
+        audit.wrong.extend(broken_links(rows))
+        audit.looked_at["promotions"] += len(rows)
+        try:
+            standing = models.version_of(site, CHAMPION)
+        except ModelsUnreachable as error:
+            audit.left_over.append(f"{site}: {error}")
+            continue
+        if standing != noted[site]:
+            audit.left_over.append(f"{site}: MLflow's champion is {standing}, the ledger's {noted[site]}; the next run notes it")
     return audit.result()
 
 

@@ -2,12 +2,14 @@
 
 import json
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import pandas as pd
 from sqlalchemy import Connection
 
 from assets.annunciation import Annunciation
+from assets.champions import Champion, champion_of, load_champion
 from assets.partitions import LOOK_BACK_DAYS, SiteDay, across_site, looking_back, site_days, site_days_of
 from assets.recording import OWNERS, Validations, column_schema, report
 from expectations.contracts import ANOMALY_SCORES
@@ -20,22 +22,24 @@ from ml.incidents import find_incidents
 from ml.plant import Site
 from resources.lake import LakeResource
 from resources.ledger.findings import false_alarms, known_incidents, labelled_incidents, maintenance_between, replace_incidents
-from resources.ledger.learning import version_record
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.verdicts import lock_verdicts
-from resources.models import CHAMPION, ModelsResource
+from resources.models import ModelsResource
 from resources.plant import PlantResource
 from resources.validation_pages import ValidationPagesResource
 
+if TYPE_CHECKING:
+    from ml.detectors.fleet import SiteDetector
+
 GROUP = "state_detection"
-SETTLING_DAYS = 2  # whether a machine settles after a stop, the day before says
+SETTLING_DAYS = 2  # the day before says whether a machine settles after a stop, and what the members remember: no more than a day
 
 
 @dg.asset(
     group_name=GROUP,
     owners=OWNERS,
-    kinds={"scikitlearn", "mlflow", "parquet", "greatexpectations"},
-    code_version="1",
+    kinds={"numpy", "mlflow", "parquet", "greatexpectations"},
+    code_version="2",
     partitions_def=site_days,
     deps=[looking_back("machine_features", days=SETTLING_DAYS), across_site("detector_model")],
     backfill_policy=dg.BackfillPolicy.single_run(),
@@ -60,30 +64,30 @@ def anomaly_scores(
 ) -> dg.MaterializeResult:
     """How unusual each machine was in each window: one row per machine and window, score in [0, 1], higher is more anomalous.
 
-    0.61 is what a healthy machine reaches once a month. Each row names the members' scores, the sensors that moved and the
+    0.6 is what the alarms of a healthy machine reach once a month. Each row names the members' scores, the sensors that moved and the
     detector's version. Source: `machine_features` and the site's champion in MLflow; a site without a champion has no
     scores yet. Consumers: `incidents`, `machine_health`, reports.
     """
     from expectations.profiles import scores_profile
     from expectations.suites import scores_profile_suite
     from expectations.validation import validate_table
-    from ml.detectors.fleet import SiteDetector
 
     validations = Validations(ledger, validation_pages, context.run.run_id)
-    detectors: dict[str, tuple[SiteDetector, int]] = {}
+    detectors: dict[str, tuple[SiteDetector, Champion]] = {}
     for site_day in site_days_of(context):
         site = plant.site(site_day.site)
         features = lake.read_days("machine_features", site=site.site, start=site_day.looking_back(SETTLING_DAYS), end=site_day.day)
         features = features[features["window_start"] < pd.Timestamp(site_day.end)]
         if site.site not in detectors:
-            version = models.version_of(site.site, CHAMPION)
-            if version is None:
+            champion = champion_of(site.site, ledger=ledger, models=models, noticed_by=f"run {context.run.run_id}, which scored with it")
+            if champion is None:
                 report(context, site_day, rows=0, state="no champion yet: train_detectors makes one")
                 continue
-            detectors[site.site] = (SiteDetector.from_bytes(_verified_champion(ledger, models, site=site, version=version)), version)
-        detector, version = detectors[site.site]
-        scores = detector.score(features, site=site, model_version=version)
-        scores, features = (table[table["window_start"] >= pd.Timestamp(site_day.start)] for table in (scores, features))
+            detectors[site.site] = (load_champion(champion, ledger=ledger, models=models, site=site), champion)
+        detector, champion = detectors[site.site]
+        version = champion.version
+        scores = detector.score(features, site=site, model_version=version, since=pd.Timestamp(site_day.start))
+        features = features[features["window_start"] >= pd.Timestamp(site_day.start)]
         profile = scores_profile(scores, features=features, day=site_day.day, version=version)
         outcome = validate_table(profile, suite=scores_profile_suite())
         with ledger.begin() as connection:
@@ -99,20 +103,9 @@ def anomaly_scores(
             windows_above_threshold=int((scored["score"] >= site.policy.detection.on_threshold).sum()),
             highest_score=float(scored["score"].max()) if len(scored) else 0.0,
             model_version=version,
+            figures=champion.metadata,
         )
     return dg.MaterializeResult(check_results=[validations.check("scores_hold_their_contract")])
-
-
-def _verified_champion(ledger: LedgerResource, models: ModelsResource, *, site: Site, version: int) -> bytes:
-    with ledger.begin() as connection:
-        known = version_record(connection, site=site.site, version=version)
-    if known is None:
-        raise dg.Failure(
-            f"The champion of {site.site} is version {version}, which the ledger does not know: it was not trained here. "
-            "Promote a version that `train_detectors` made.",
-            allow_retries=False,
-        )
-    return models.load(site.site, version, artifact_sha256=known["artifact_sha256"])
 
 
 @dg.asset(

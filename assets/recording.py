@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table
 
 from assets.partitions import SiteDay
 from expectations.contracts import Contract
@@ -34,6 +34,21 @@ def column_schema(contract: Contract) -> dg.TableSchema:
                 constraints=dg.TableColumnConstraints(nullable=c.nullable),
             )
             for c in contract.columns
+        ]
+    )
+
+
+def ledger_schema(table: Table) -> dg.TableSchema:
+    """A table that keeps the ledger's books, as the Dagster UI shows it: its one declaration is the ledger's own."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                name=column.name,
+                type=str(column.type).lower(),
+                description=column.comment,
+                constraints=dg.TableColumnConstraints(nullable=bool(column.nullable), unique=bool(column.unique)),
+            )
+            for column in table.columns
         ]
     )
 

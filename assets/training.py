@@ -1,25 +1,30 @@
-"""What a training does around the detector: chooses its days, compares it with the champion, and puts it to work."""
+"""What a training does around the detector: chooses its days, tells MLflow of it, and puts it to work."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from importlib.metadata import version as distribution_version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pandas as pd
 from sqlalchemy import Connection
 
-from ml.gate import Performance, as_markdown, is_real, objections, performance
-from ml.gate import figures as gate_figures
+import ml.detectors
+from assets.champions import note_champion
+from assets.contest import Comparison
+from assets.training_plots import training_plots
+from ml.gate import is_real
 from ml.healthy import Remarks, Split, distrusted, healthy_rows, incident_spans, maintenance_spans, remarks_on
 from ml.plant import Site
 from resources.lake import LakeResource
 from resources.ledger.findings import latest_assessments, maintenance_between, repaired_at
 from resources.ledger.intake import days_with_readings, last_reading_at
-from resources.ledger.learning import latest_champion, record_promotion, record_version, version_record
+from resources.ledger.learning import lock_promotions, record_promotion, record_version
 from resources.ledger.ledger import LedgerResource
-from resources.models import ModelsResource, Registered, Training, data_hash
+from resources.models import CHAMPION, ModelsResource, Registered, Training, data_hash
 
 if TYPE_CHECKING:
     from ml.detectors.fleet import SiteDetector
@@ -59,53 +64,6 @@ class Material:
     @property
     def held_out_from(self) -> pd.Timestamp:
         return pd.Timestamp(self.split.held_out_from, tz="UTC")
-
-    def performance(self, detector: "SiteDetector", *, site: Site) -> Performance:
-        return performance(
-            detector.score(self.features, site=site, model_version=1),
-            site=site,
-            machines=len(detector.models.keys() & {m.machine_id for m in site.machines}),
-            real=self.real,
-            maintenance=self.maintenance,
-            observed_from=pd.Timestamp(self.split.observed[0], tz="UTC"),
-        )
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Challenger against champion on the same days; `is_better` is the gate's word, `table` its figures in Markdown."""
-
-    champion: int | None
-    challenger: Performance
-    rate_name: str
-    figures: dict[str, Any]
-    is_better: bool
-    why: str
-    table: str
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """For MLflow. The rate has a name of its own where it is from days that the detector was calibrated on."""
-        rate = self.challenger.false_alarms_per_machine_month
-        found = {"known_incidents": self.challenger.incidents_known, "known_incidents_found": self.challenger.incidents_found}
-        return {name: float(n) for name, n in found.items()} | ({} if rate is None else {self.rate_name: rate})
-
-
-def note_champion(connection: Connection, *, site: Site, champion: int | None) -> None:
-    """The ledger learns of a champion that it has not seen promoted: a person moved the alias, or a training died after it had."""
-    noted = latest_champion(connection, site=site.site)
-    if champion is None or champion == noted:
-        return
-    why = "found as champion: the alias was moved in MLflow, or the training that moved it ended before it could say so"
-    promotion: dict[str, Any] = {
-        "from_version": noted,
-        "to_version": champion,
-        "is_promoted": True,
-        "who": "mlflow",
-        "why": why,
-        "comparison": {},
-    }
-    record_promotion(connection, promotion | {"site": site.site})
 
 
 def days_to_learn_from(connection: Connection, *, lake: LakeResource, site: Site, until: date | None) -> list[date]:
@@ -171,41 +129,6 @@ def _grades(lake: LakeResource, *, site: Site, days: Sequence[date]) -> pd.DataF
     return pd.concat(graded, ignore_index=True) if graded else pd.DataFrame(columns=["sensor_id", "grade", "day"])
 
 
-def compare(
-    detector: "SiteDetector", material: Material, *, champion: int | None, ledger: LedgerResource, models: ModelsResource, site: Site
-) -> Comparison:
-    """The gate. Without a champion, or with one that was not trained here, it is passed: nothing can be compared."""
-    from ml.detectors.fleet import SiteDetector
-
-    challenger, split = material.performance(detector, site=site), material.split
-    days = f"{split.observed[0]} to {split.observed[-1]}"
-    is_unseen = split.comparison_from is not None
-    rate_name = "false_alarms_per_machine_month" if is_unseen else "false_alarms_per_machine_month_in_sample"
-    figures: dict[str, Any] = {"false_alarms_counted_on": days, "challenger_has_learned_from_these_days": not is_unseen}
-    on_days = f"{days}, {'not learned from' if is_unseen else 'in-sample: the challenger was calibrated on these days'}"
-
-    def compared(standing: Performance | None, *, refused_for: tuple[str, ...], why: str) -> Comparison:
-        table = as_markdown(challenger, standing, names=("challenger", f"champion {champion}"), days=on_days)
-        said = figures | gate_figures(challenger, standing)
-        word = "refused" if refused_for else "promoted"
-        return Comparison(champion, challenger, rate_name, said, is_better=not refused_for, why=f"{word}: {why}", table=table)
-
-    if champion is None:
-        return compared(None, refused_for=(), why="first detector of the site, there is none to compare with")
-    with ledger.begin() as connection:
-        known = version_record(connection, site=site.site, version=champion)
-    if known is None:
-        return compared(None, refused_for=(), why=f"champion {champion} was not trained here, so it cannot be compared with")
-    stored = models.load(site.site, champion, artifact_sha256=known["artifact_sha256"])
-    standing = material.performance(SiteDetector.from_bytes(stored), site=site)
-    n_seen = sum(known["data_start"] <= day <= known["data_end"] for day in split.observed)
-    figures["days_that_the_champion_has_learned_from"] = n_seen
-    on_days += f"; the champion has learned from {n_seen} of the {len(split.observed)}" if n_seen else ""
-    refused_for = objections(challenger, standing)
-    why = "; ".join(refused_for) or f"finds no less than champion {champion} and raises no more false alarms than chance allows"
-    return compared(standing, refused_for=refused_for, why=f"{why} ({on_days})")
-
-
 def put_to_work(
     registered: Registered,
     training: Training,
@@ -215,10 +138,11 @@ def put_to_work(
     ledger: LedgerResource,
     models: ModelsResource,
     site: Site,
-) -> None:
-    """Ledger, alias, ledger, in this order: a champion that the ledger does not know could not be loaded.
+) -> dict[str, Any]:
+    """Ledger, alias, ledger, in this order: a champion that the ledger does not know could not be loaded. Returns the promotion's row.
 
-    A death before the alias leaves a version that nobody uses; one after it, a champion that the next training notes.
+    A death before the alias leaves a version that nobody uses; one after it, a champion that the next run notes. Only who passed the
+    gate is promoted, and only over the champion that it was compared with.
     """
     version = {
         "site": site.site,
@@ -230,21 +154,37 @@ def put_to_work(
         "data_end": split.learned[-1],
         "metrics": dict(training.metrics),
     }
-    promotion = {
-        "site": site.site,
-        "from_version": comparison.champion,
-        "to_version": registered.version,
-        "is_promoted": comparison.is_better,
-        "who": "gate",
-        "why": comparison.why,
-        "comparison": comparison.figures,
-    }
     with ledger.begin() as connection:
         record_version(connection, version)
-    put = models.promote if comparison.is_better else models.describe
-    put(site.site, registered.version, description=f"{comparison.why}\n\n{comparison.table}")
     with ledger.begin() as connection:
-        record_promotion(connection, promotion)
+        lock_promotions(connection, site=site.site)
+        standing = models.version_of(site.site, CHAMPION)
+        note_champion(connection, site=site.site, champion=standing, noticed_by="a training that was about to put its detector to work")
+        is_promoted, why = comparison.is_better, comparison.why
+        if is_promoted and standing != comparison.champion:
+            is_promoted, why = False, f"refused: it was compared with champion {comparison.champion}, which is no longer the champion"
+        put = models.promote if is_promoted else models.describe
+        put(site.site, registered.version, description=f"{why}\n\n{comparison.table}")
+        return record_promotion(
+            connection,
+            {
+                "site": site.site,
+                "from_version": standing,
+                "to_version": registered.version,
+                "is_promoted": is_promoted,
+                "who": "gate",
+                "why": why,
+                "comparison": comparison.figures,
+            },
+        )
+
+
+def code_hash() -> str:
+    """sha256 over the sources of the detectors: the program's version says too little while it is worked on."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(ml.detectors.__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
 def training_of(detector: "SiteDetector", material: Material, comparison: Comparison, *, site: Site, run_id: str) -> Training:
@@ -277,10 +217,13 @@ def training_of(detector: "SiteDetector", material: Material, comparison: Compar
         tags={
             "data_sha256": data_hash(learned),
             "code_version": distribution_version("smart-maintenance"),
+            "detector_code_sha256": code_hash(),
             "dagster_run_id": run_id,
             **{f"no_model.{m}": why[:MAX_TAG] for m, why in material.remarks.without_model(detector.untrained).items()},
             **{f"left_out.{s}": why[:MAX_TAG] for s, why in material.remarks.sensors.items()},
         },
+        description=comparison.description,
+        plots=training_plots(material, comparison, site=site),
         input_example=sample,
         output_example=detector.score(sample, site=site, model_version=1).drop(columns="model_version"),
     )

@@ -8,7 +8,9 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from cli.benches.acquisition import intake, merge
+from cli.benches.detect import detect
 from cli.benches.figures import Measured
+from cli.benches.planning import planning
 from cli.benches.program import definitions, demo
 from cli.benches.validation import validation
 from cli.errors import CommandError
@@ -18,7 +20,9 @@ GROUPS: dict[str, Callable[[], Iterator[Measured]]] = {
     "intake": intake,
     "merge": merge,
     "validation": validation,
+    "detect": detect,
     "definitions": definitions,
+    "planning": planning,
     "demo": demo,
 }
 

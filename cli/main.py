@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from cli.environment import Environment, hush, places, prepared
 from cli.errors import CommandError
+from cli.models import models
 from cli.notifications import notifications
 from cli.options import HomeOption, PlantOption
 from cli.quarantine import quarantine
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(notifications, name="notifications")
+app.add_typer(models, name="models")
 console = Console()
 
 DayOption = Annotated[Optional[datetime], typer.Option(formats=["%Y-%m-%d"], help="First day (UTC); left out: so that it ends yesterday.")]
@@ -155,6 +157,24 @@ def orders(
 
     with prepared(home=home, plant=plant) as environment:
         console.print(list_orders_table(environment, site=site, states=state or []))
+
+
+@app.command()
+def schedule(
+    home: HomeOption = None,
+    plant: PlantOption = None,
+    site: Annotated[Optional[str], typer.Option(help="Only this site.")] = None,
+    technician: Annotated[Optional[str], typer.Option(help="Only the work of this technician, by id.")] = None,
+    is_calendar: Annotated[bool, typer.Option("--ics", help="As an iCalendar of the technician, for a calendar program.")] = False,
+) -> None:
+    """Show who does which order when, by the plans in force; times are the site's."""
+    from cli.schedule import plan_table, technician_calendar
+
+    with prepared(home=home, plant=plant) as environment:
+        if is_calendar:
+            sys.stdout.buffer.write(technician_calendar(environment, site=site, technician=technician).encode())
+        else:
+            console.print(plan_table(environment, site=site, technician=technician))
 
 
 @app.command()
@@ -391,7 +411,8 @@ def execute(
 def bench(
     home: HomeOption = None,
     only: Annotated[
-        Optional[list[str]], typer.Option(help="Only these groups: intake, merge, validation, definitions, demo; may be repeated.")
+        Optional[list[str]],
+        typer.Option(help="Only these groups: intake, merge, validation, detect, definitions, planning, demo; may be repeated."),
     ] = None,
 ) -> None:
     """Measure speed and memory on this machine; prints a table and writes bench.json into the data folder."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, distinct, func, select
 
 from cli.environment import Environment
 from ml.evaluation import Evaluation, match_incidents
@@ -46,7 +46,7 @@ class Outcome:
         newest = select(plans.c.site, func.max(plans.c.day).label("day")).group_by(plans.c.site).subquery()
         current = {
             table.name: connection.scalars(
-                select(func.count()).select_from(table).join(newest, (newest.c.site == table.c.site) & (newest.c.day == table.c.day))
+                select(func.count(distinct(table.c.order_id))).join(newest, (newest.c.site == table.c.site) & (newest.c.day == table.c.day))
             ).one()
             for table in (assignments, unplanned_orders)
         }

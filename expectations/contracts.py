@@ -137,7 +137,7 @@ MACHINE_FEATURES = Contract(
     key=("machine_id", "window_start", "sensor_id"),
 )
 
-MEMBERS = ("robust_z", "pca_t2", "pca_q", "isolation_forest")
+MEMBERS = ("robust_z", "ewma", "cusum", "pca_t2", "pca_q", "isolation_forest", "forecast")
 
 ANOMALY_SCORES = Contract(
     "anomaly_scores",

@@ -170,7 +170,7 @@ WORK_ORDERS = Contract(
         number("confidence", "of its incidents, the highest; 0 without one", low=0, high=1),
         Column("due_at", TIMESTAMP, "the work should have ended by then", "UTC"),
         Column("actions", JSON, "what to do, step by step"),
-        Column("skills", JSON, "what who does it must know"),
+        Column("crew", JSON, "who does it: for each technician the skills that this one must have"),
         Column("parts", JSON, "the spare parts it takes"),
         number("duration_h", "how long it takes", "h", low=0),
         Column("deferred_until", TIMESTAMP, "when it comes up again; null unless deferred", "UTC", nullable=True),
@@ -206,8 +206,9 @@ ASSIGNMENTS = Contract(
         Column("end_at", TIMESTAMP, "when it ends", "UTC"),
         Column("is_overtime", pa.bool_(), "a call-out outside the shifts"),
         Column("is_late", pa.bool_(), "it ends after the order is due"),
+        Column("revision", pa.int32(), "how often its time has changed since the technician first had it", low=0),
     ),
-    key=("site", "day", "order_id"),
+    key=("site", "day", "order_id", "technician_id"),
 )
 
 UNPLANNED_ORDERS = Contract(
@@ -218,6 +219,7 @@ UNPLANNED_ORDERS = Contract(
         _ORDER_ID,
         Column("reason", pa.string(), "what stands in the way"),
         Column("earliest_alternative", TIMESTAMP, "when it could be done; null: not within reach", "UTC", nullable=True),
+        Column("smallest_change", pa.string(), "what would give it a place; null: no single change that is looked for", nullable=True),
     ),
     key=("site", "day", "order_id"),
 )

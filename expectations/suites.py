@@ -155,7 +155,7 @@ def assignments_suite() -> Suite:
         *(between(column, 0, 0, name=name, words=words, shown=shown) for column, name, words in overlaps.values()),
         one_of("state", ("approved", "scheduled"), name="only_approved_work_is_planned", words="every order in the plan is approved"),
     )
-    words = "who does which order when, a row per order in the plan"
+    words = "who does which order when, a row per order in the plan and technician"
     return suite_from_contract(ASSIGNMENTS.of_one_site_day, extra=rules, min_rows=0, description=words)
 
 

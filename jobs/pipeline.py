@@ -20,6 +20,7 @@ HISTORY_CHECKS = dg.AssetSelection.checks(
     dg.AssetCheckKey(dg.AssetKey("drops"), "every_drop_adds_up"),
     dg.AssetCheckKey(dg.AssetKey("drops"), "files_of_drops_are_whole"),
     dg.AssetCheckKey(dg.AssetKey("sensor_readings"), "readings_come_from_drops"),
+    dg.AssetCheckKey(dg.AssetKey("detector_model"), "promotions_form_a_chain"),
 )
 EXCLUSIVE = "smart_maintenance/exclusive"  # the run queue runs one at a time of each value
 
@@ -41,13 +42,13 @@ plan_site_day = dg.define_asset_job(
 )
 train_detectors = dg.define_asset_job(
     "train_detectors",
-    selection=dg.AssetSelection.assets("detector_model"),
+    selection=dg.AssetSelection.assets("detector_model") - HISTORY_CHECKS,
     description="Train a site's detector on its healthy days, compare it with the champion, promote it if the gate passes.",
 )
 check_history = dg.define_asset_job(
     "check_history",
     selection=HISTORY_CHECKS,
-    description="Add the whole history up: verdicts, segments, quarantined rows, originals and readings, in the ledger and as files.",
+    description="Add the whole history up: verdicts, segments, quarantined rows, originals, readings and promotions.",
     tags={EXCLUSIVE: "check_history"},
 )
 ASSET_JOBS = (intake, process_site_day, plan_site_day, train_detectors, check_history)

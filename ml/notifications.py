@@ -15,7 +15,6 @@ from ml.receivers import SEVERITIES, EventKind, Receiver, Severity
 Row = Mapping[str, Any]
 Stage = Literal["remind", "escalate"]
 MAX_LISTED = 40  # lines of a summary: what a chat message or an e-mail still shows at a glance
-SUSTAINED_DAYS = 3  # drift on so many compared days in a row is no passing thing
 MAX_CHARACTERS = 600  # of an error's own text
 
 
@@ -93,13 +92,14 @@ def critical_incident(incident: Row, predictions: Sequence[Row], *, site: Site, 
     own = [p for p in predictions if p["machine_id"] == machine.machine_id]
     p10 = min((p["ttf_p10_days"] for p in own if p["ttf_p10_days"] is not None), default=None)
     probability = max((p["probability_7d"] for p in own), default=None)
+    is_of_site = incident["alarm_id"] != incident["incident_id"]
     forecast = "" if probability is None else f"; failure within 7 days with probability {probability:.0%}"
     return Event(
-        key=f"critical_incident:{incident['incident_id']}",
+        key=f"critical_incident:{incident['alarm_id']}",
         kind="critical_incident",
         severity="critical",
         site=site.site,
-        title=f"Critical incident: {_name(machine)}, {mode}",
+        title=f"Critical incident: {_name(machine)}, {mode}{' and others of the site' if is_of_site else ''}",
         what=f"{_name(machine)} behaves abnormally since {_at(incident['onset_at'], site)}: {mode}.",
         where=_place(machine, site),
         why=f"{incident['top_sensor_id']} {way} most; peak score {incident['peak_score']:.2f}, "
@@ -176,19 +176,21 @@ def overdue(order: Row, *, site: Site, links: Links) -> Event:
     )
 
 
-def sustained_drift(finding: Row, *, site: Site, links: Links) -> Event:
-    """`finding`: sensor_id, machine_id, model_version, first_day, last_day, psi (of the last day)."""
+def lasting_drift(sensor_id: str, *, n_days: int, version: int, last_day: date, site: Site, links: Links) -> Event:
+    """A sensor whose drift is sustained by `policy.drift`: it drifted on `n_days` of the days up to `last_day`."""
+    machine = next((m for m in site.machines if any(s.sensor_id == sensor_id for s in m.sensors)), None)
+    policy = site.policy.drift
     return Event(
-        key=f"drift:{site.site}:{finding['sensor_id']}:v{finding['model_version']}",
+        key=f"drift:{site.site}:{sensor_id}:v{version}",
         kind="drift",
         severity="warning",
         site=site.site,
-        title=f"Sustained drift: {finding['sensor_id']}",
-        what=f"{finding['sensor_id']} has left what detector version {finding['model_version']} was trained on, "
-        f"on each of {SUSTAINED_DAYS} days up to {finding['last_day']}.",
-        where=_place(_machine(finding, site), site),
-        why=f"PSI {finding['psi']:.2f} on {finding['last_day']}; the detector knows this sensor's normal behaviour no longer.",
-        by_when="before its scores are relied upon: find out what changed, then train again",
+        title=f"Sustained drift: {sensor_id}",
+        what=f"{sensor_id} has left what detector version {version} was trained on, "
+        f"on {n_days} of the {policy.within_days} days up to {last_day}.",
+        where=_place(machine, site) if machine else site.name,
+        why="The detector knows this sensor's normal behaviour no longer; the system health report has the distances.",
+        by_when=f"a new training is asked for at most once in {policy.cooldown_days:g} days: find out what changed before its scores count",
         links=links,
     )
 

@@ -6,7 +6,7 @@ field is wrong, is the work of `resources.plant`.
 
 import math
 from datetime import date, time
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -104,6 +104,34 @@ class RunningWhen(_Value):
     above: float
 
 
+class _Hours(_Value):
+    """From and to on the site's wall clock. An end not after its start is on the next day."""
+
+    start: time
+    end: time
+
+    @field_validator("start", "end", mode="before")
+    @classmethod
+    def _quoted(cls, value: object) -> object:
+        if isinstance(value, int | float):  # YAML 1.1 reads 14:00 as the number 840
+            raise ValueError('write a time in quotes, such as "14:00"')  # noqa: TRY004 - pydantic reports ValueErrors
+        return value
+
+
+class StopWindow(_Hours):
+    """When production lets a machine stand still: every week, or between two days (inclusive) only."""
+
+    days: tuple[Weekday, ...] = WEEKDAYS
+    first_day: date | None = None
+    last_day: date | None = None
+
+    @model_validator(mode="after")
+    def _days_in_order(self) -> Self:
+        if self.first_day is not None and self.last_day is not None and self.first_day > self.last_day:
+            raise ValueError(f"first_day ({self.first_day}) must not be after last_day ({self.last_day})")
+        return self
+
+
 class Machine(_Value):
     machine_id: Identifier
     name: str | None = None
@@ -113,6 +141,9 @@ class Machine(_Value):
     downtime_cost_per_hour: float = Field(default=500, ge=0, description="in the site's currency")
     source_name: str | None = Field(default=None, description="the machine's name in wide drops that have a machine column")
     running_when: RunningWhen | None = Field(default=None, description="without it the machine is taken to run always")
+    stop_windows: tuple[StopWindow, ...] = Field(
+        default=(), description="planned work on the machine lies within one of them; none: it may be stopped at any time"
+    )
     sensors: tuple[Sensor, ...] = Field(min_length=1)
 
     @property
@@ -126,19 +157,28 @@ class Machine(_Value):
         return self
 
 
-class Shift(_Value):
-    """Working hours in the site's time zone. An end not after its start is on the next day."""
+class Break(_Hours):
+    """A pause within a shift; work that lies across it takes that much longer."""
+
+
+class Shift(_Hours):
+    """Working hours of a technician."""
 
     days: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri")
-    start: time
-    end: time
+    breaks: tuple[Break, ...] = ()
 
-    @field_validator("start", "end", mode="before")
-    @classmethod
-    def _quoted(cls, value: object) -> object:
-        if isinstance(value, int | float):  # YAML 1.1 reads 14:00 as the number 840
-            raise ValueError('write a time in quotes, such as "14:00"')  # noqa: TRY004 - pydantic reports ValueErrors
-        return value
+    @model_validator(mode="after")
+    def _breaks_lie_within(self) -> Self:
+        length = _minutes_after(self.start, self.end) or 1440
+        for pause in self.breaks:
+            begins, lasts = _minutes_after(self.start, pause.start), _minutes_after(pause.start, pause.end)
+            if not lasts or begins + lasts > length:
+                raise ValueError(f"the break from {pause.start:%H:%M} to {pause.end:%H:%M} does not lie within the shift")
+        return self
+
+
+def _minutes_after(start: time, end: time) -> int:
+    return (60 * (end.hour - start.hour) + end.minute - start.minute) % 1440
 
 
 class Technician(_Value):
@@ -149,27 +189,55 @@ class Technician(_Value):
     absent_on: tuple[date, ...] = ()
 
 
+class Delivery(_Value):
+    """Parts on their way."""
+
+    quantity: int = Field(ge=1)
+    expected_on: date = Field(description="at hand from the local midnight after this day on, as if in stock")
+
+
 class Part(_Value):
     part_id: Identifier
     name: str
     in_stock: int = Field(default=0, ge=0)
+    on_order: tuple[Delivery, ...] = Field(default=(), description="what has been ordered already; beyond it the lead time holds")
     lead_time_days: int = Field(default=7, ge=0)
+
+
+class Role(_Value):
+    """One technician of a crew, who must have ALL these skills."""
+
+    skills: tuple[str, ...] = Field(min_length=1)
 
 
 class RepairPlan(_Value):
     """What it takes to put a failure mode right."""
 
-    skills: tuple[str, ...] = Field(min_length=1, description="the technician must have ALL of them")
+    crew: tuple[Role, ...] = Field(
+        min_length=1, max_length=4, description="who it takes, at the same time; a single technician may be given as `skills`"
+    )
     duration_h: float = Field(gt=0)
     parts: tuple[str, ...] = ()
     actions: tuple[str, ...] = Field(min_length=1)
     unplanned_downtime_h: float = Field(default=12, gt=0, description="outage expected when the failure is not prevented")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_equals(cls, given: Any) -> Any:
+        """`skills` and `technicians: n` are short for a crew of n who all have the same skills."""
+        if not isinstance(given, dict) or "skills" not in given or "crew" in given:
+            return given
+        n = given.get("technicians", 1)
+        if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+            raise ValueError("technicians must be a whole number from 1 on")
+        rest = {name: value for name, value in given.items() if name not in ("skills", "technicians")}
+        return {**rest, "crew": [{"skills": given["skills"]}] * n}
+
 
 class DetectionPolicy(_Value):
     """Thresholds on the score in [0, 1]; delays in windows."""
 
-    on_threshold: Share = Field(default=0.62, description="an incident opens at or above this score")
+    on_threshold: Share = Field(default=0.6, description="an incident opens at or above this score; 0.6 is one false alarm a machine-month")
     off_threshold: Share = Field(default=0.45, description="and closes below this one")
     on_delay_windows: int = Field(default=3, ge=1)
     off_delay_windows: int = Field(default=6, ge=1)
@@ -288,6 +356,8 @@ class PlanningPolicy(_Value):
     slot_minutes: int = Field(default=30, ge=5, le=120)
     overtime_for_urgent: bool = True
     overtime_response_h: float = Field(default=4, ge=0, description="time to get a called-out technician on site")
+    overtime_rest_h: float = Field(default=11, ge=0, description="rest between a call-out and other work that is kept where possible")
+    travel_minutes: int = Field(default=0, ge=0, le=240, description="between two areas of the site that `travel` does not name")
 
 
 class TrainingPolicy(_Value):
@@ -337,27 +407,34 @@ class Policy(_Value):
     notifications: NotificationPolicy = NotificationPolicy()
 
 
+_MECHANICAL = (Role(skills=("mechanical",)),)
+_ELECTRICAL = (Role(skills=("electrical",)),)
+_INSTRUMENTATION = (Role(skills=("instrumentation",)),)
+
 # Failure modes by their ISO 14224 codes (annex B): the work each calls for where the plant file says nothing else.
 DEFAULT_REPAIRS: dict[str, RepairPlan] = {
     "VIB": RepairPlan(
-        skills=("mechanical",), duration_h=4, actions=("Check alignment and lubrication", "Replace the bearing"), unplanned_downtime_h=16
+        crew=_MECHANICAL,
+        duration_h=4,
+        actions=("Check alignment and lubrication", "Replace the bearing"),
+        unplanned_downtime_h=16,
     ),
-    "OHE": RepairPlan(skills=("mechanical",), duration_h=3, actions=("Check cooling and lubrication", "Clean heat exchanger surfaces")),
-    "ELP": RepairPlan(skills=("mechanical",), duration_h=3, actions=("Inspect seals and flanges", "Replace the shaft seal")),
+    "OHE": RepairPlan(crew=_MECHANICAL, duration_h=3, actions=("Check cooling and lubrication", "Clean heat exchanger surfaces")),
+    "ELP": RepairPlan(crew=_MECHANICAL, duration_h=3, actions=("Inspect seals and flanges", "Replace the shaft seal")),
     "PLU": RepairPlan(
-        skills=("mechanical",),
+        crew=_MECHANICAL,
         duration_h=2,
         actions=("Clean or replace the filter", "Check the differential pressure"),
         unplanned_downtime_h=6,
     ),
     "AIR": RepairPlan(
-        skills=("instrumentation",),
+        crew=_INSTRUMENTATION,
         duration_h=1,
         actions=("Compare with a reference instrument", "Recalibrate or replace the sensor"),
         unplanned_downtime_h=2,
     ),
-    "ELE": RepairPlan(skills=("electrical",), duration_h=3, actions=("Measure insulation and phase currents", "Check the supply")),
-    "PDE": RepairPlan(skills=("mechanical",), duration_h=2, actions=("Inspect the machine", "Compare with its operating point")),
+    "ELE": RepairPlan(crew=_ELECTRICAL, duration_h=3, actions=("Measure insulation and phase currents", "Check the supply")),
+    "PDE": RepairPlan(crew=_MECHANICAL, duration_h=2, actions=("Inspect the machine", "Compare with its operating point")),
 }
 FAILURE_MODE_NAMES: dict[str, str] = {
     "VIB": "vibration (bearing wear)",
@@ -377,6 +454,13 @@ def _demand_zone(name: str, field: str) -> None:
         raise ValueError(f"{field}: unknown time zone {name!r}") from error
 
 
+class Travel(_Value):
+    """How long it takes from one area of the site to another, and back."""
+
+    between: tuple[str, str]
+    minutes: int = Field(ge=0, le=240)
+
+
 class Site(_Value):
     """Everything known about one site; the content of one plant file."""
 
@@ -392,6 +476,7 @@ class Site(_Value):
     machines: tuple[Machine, ...] = Field(min_length=1)
     technicians: tuple[Technician, ...] = ()
     parts: tuple[Part, ...] = ()
+    travel: tuple[Travel, ...] = ()
     repairs: dict[str, RepairPlan] = Field(default={}, description="failure mode -> work; overrides the defaults")
     policy: Policy = Policy()
     findings: FindingLists = FindingLists()
@@ -416,6 +501,13 @@ class Site(_Value):
             if machine.machine_id == machine_id:
                 return machine
         raise KeyError(machine_id)
+
+    def travel_minutes(self, one: str, other: str) -> int:
+        """Between two areas; none within one."""
+        if one == other:
+            return 0
+        named = (t.minutes for t in self.travel if set(t.between) == {one, other})
+        return next(named, self.policy.planning.travel_minutes)
 
     def repair(self, failure_mode: str) -> RepairPlan:
         return self.repairs.get(failure_mode) or DEFAULT_REPAIRS[failure_mode]
@@ -447,6 +539,17 @@ class Site(_Value):
             raise ValueError(f"two sensors bear the same name in the drops: {', '.join(shared)}")
         if self.drops.layout == "long" and self.drops.columns.machine:
             raise ValueError("drops.columns.machine: only wide drops have a machine column")
+        return self
+
+    @model_validator(mode="after")
+    def _travel_is_between_areas(self) -> Self:
+        areas = {m.area for m in self.machines}
+        for n, travel in enumerate(self.travel):
+            unknown = sorted(set(travel.between) - areas)
+            if unknown:
+                raise ValueError(f"travel.{n}.between: no machine stands in {', '.join(unknown)}; areas: {', '.join(sorted(areas))}")
+            if any(set(travel.between) == set(earlier.between) for earlier in self.travel[:n]):
+                raise ValueError(f"travel.{n}.between: {' and '.join(travel.between)} are named twice")
         return self
 
     @model_validator(mode="after")

@@ -65,7 +65,7 @@ class OrderProposal:
     actions: tuple[str, ...]
     reason: str
     incident_ids: tuple[str, ...]
-    skills: tuple[str, ...]
+    crew: tuple[tuple[str, ...], ...]
     duration_h: float
     parts: tuple[str, ...]
 
@@ -273,7 +273,7 @@ def _proposal(
         actions=repair.actions if is_likely else (f"Inspect for {words}", *repair.actions),
         reason=_reason(counted, p30=p30, p10=p10),
         incident_ids=ids,
-        skills=repair.skills,
+        crew=tuple(role.skills for role in repair.crew),
         duration_h=repair.duration_h,
         parts=repair.parts,
     )

@@ -67,7 +67,8 @@ class LakeResource(dg.ConfigurableResource):
         if not tables:
             schema = CONTRACTS[table].schema
             tables = [(pa.schema([schema.field(c) for c in columns]) if columns else schema).empty_table()]
-        frame: pd.DataFrame = pa.concat_tables(tables).to_pandas()
+        # days stored before a column was there have nothing in it
+        frame: pd.DataFrame = pa.concat_tables(tables, promote_options="default").to_pandas()
         return frame
 
     def reference_path(self, *, site: str, version: int) -> Path:

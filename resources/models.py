@@ -1,13 +1,20 @@
-"""Detectors in MLflow: tracked as runs, registered as one model per site, addressed by alias, verified by hash."""
+"""Detectors in MLflow: tracked as runs, registered as one model per site, addressed by alias, verified by hash.
+
+MLflow's own patience is long: it tries a server that is gone for minutes. So it is asked whether it answers first (a few
+milliseconds), and `ModelsUnreachable` says that it does not; verified detectors lie in a local cache, for which nothing is asked.
+"""
 
 import hashlib
 import json
 import logging
 import os
 import tempfile
+import urllib.error
+import urllib.request
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +24,7 @@ import pandas as pd
 from pydantic import Field
 
 from ml.plant import Site
+from resources.home import Home
 from resources.whole_files import write_whole
 
 if TYPE_CHECKING:
@@ -26,16 +34,29 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 STORE_VARIABLE = "MLFLOW_BACKEND_STORE_URI"  # what the tracking server serves, and what we use where no server is named
-SERVING_REQUIREMENTS = ["mlflow", "pandas", "pyarrow", "scikit-learn", "scipy", "pydantic"]
+DESCRIPTION_TAG = "mlflow.note.content"  # MLflow's page of the run shows it as the description
+EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development",  # else its pages are those for language models
+    DESCRIPTION_TAG: "Trainings of the anomaly detector of one site, one run each; the run's page says what the gate said.",
+}
+ANSWER_TIMEOUT_S = 5
+SERVING_REQUIREMENTS = ["mlflow", "pandas", "pyarrow", "scipy", "pydantic"]
 
 
 class ArtifactRefused(Exception):
     """A detector's bytes are not those that the ledger knows; the message names version and hashes."""
 
 
+class ModelsUnreachable(Exception):
+    """MLflow does not answer; the message says where it was looked for, and what was heard."""
+
+
 @dataclass(frozen=True)
 class Training:
-    """What a run in MLflow says about one trained detector; `name` is what its list of runs shows."""
+    """What a run in MLflow says about one trained detector.
+
+    `name` is what its list of runs shows, `description` (Markdown) heads its page, `plots` are PNG files by name.
+    """
 
     name: str
     site: Site
@@ -45,6 +66,8 @@ class Training:
     tags: Mapping[str, str]
     input_example: pd.DataFrame
     output_example: pd.DataFrame
+    description: str = ""
+    plots: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def artifact_sha256(self) -> str:
@@ -72,15 +95,21 @@ class ModelsResource(dg.ConfigurableResource):
 
     def register(self, training: Training) -> Registered:
         """Log the training as a run of the site's experiment and register its detector, as challenger."""
+        self._demand_answer()
         mlflow = _mlflow(self.tracking_uri)
         name = self.model_name(training.site.site)
-        with (
-            mlflow.start_run(experiment_id=self._experiment_id(name), run_name=training.name) as run,
-            tempfile.TemporaryDirectory() as folder,
-        ):
+        experiment_id = self._experiment_id(name)
+        for tag, value in EXPERIMENT_TAGS.items():
+            self._client().set_experiment_tag(experiment_id, tag, value)
+        with mlflow.start_run(experiment_id=experiment_id, run_name=training.name) as run, tempfile.TemporaryDirectory() as folder:
             mlflow.log_params(dict(training.params))
             mlflow.log_metrics(dict(training.metrics))
-            mlflow.set_tags(dict(training.tags) | {"artifact_sha256": training.artifact_sha256})
+            description = {DESCRIPTION_TAG: spaced(training.description), "mlflow.source.name": "asset detector_model"}
+            mlflow.set_tags(dict(training.tags) | {"artifact_sha256": training.artifact_sha256} | description)
+            for plot, content in training.plots.items():
+                drawn = Path(folder, plot)
+                drawn.write_bytes(content)
+                mlflow.log_artifact(str(drawn), artifact_path="plots")
             detector, site = Path(folder, "detector.bin"), Path(folder, "site.json")
             detector.write_bytes(training.detector)
             site.write_text(training.site.model_dump_json(), encoding="utf-8")
@@ -115,41 +144,54 @@ class ModelsResource(dg.ConfigurableResource):
         return int(client.create_model_version(name, source=source, run_id=run_id, model_id=model_id).version)
 
     def version_of(self, site: str, alias: str) -> int | None:
-        """The version that bears the alias, or None."""
+        """The version that bears the alias, or None. Raises ModelsUnreachable."""
         if alias == CHAMPION and site in self.pinned:
             return self.pinned[site]
-        from mlflow.exceptions import MlflowException
+        found = self._asked(lambda client: client.get_model_version_by_alias(self.model_name(site), alias))
+        return None if found is None else int(found.version)
 
-        try:
-            return int(self._client().get_model_version_by_alias(self.model_name(site), alias).version)
-        except MlflowException as error:
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                return None
-            raise
+    def aliases_of(self, site: str) -> dict[str, int]:
+        """The version that each alias names. Raises ModelsUnreachable."""
+        found = self._asked(lambda client: client.get_registered_model(self.model_name(site)))
+        return {} if found is None else {alias: int(version) for alias, version in found.aliases.items()}
 
     def promote(self, site: str, version: int, *, description: str) -> None:
         """Make the version champion and say why in its description."""
-        client = self._client()
-        client.set_registered_model_alias(self.model_name(site), CHAMPION, str(version))
-        client.update_model_version(self.model_name(site), str(version), description)
+        with self._answering() as client:
+            client.set_registered_model_alias(self.model_name(site), CHAMPION, str(version))
+            client.update_model_version(self.model_name(site), str(version), spaced(description))
 
     def describe(self, site: str, version: int, *, description: str) -> None:
-        self._client().update_model_version(self.model_name(site), str(version), description)
+        with self._answering() as client:
+            client.update_model_version(self.model_name(site), str(version), spaced(description))
 
     def load(self, site: str, version: int, *, artifact_sha256: str) -> bytes:
-        """The detector's bytes, from the cache or from MLflow. Raises ArtifactRefused where they have another hash."""
-        kept = Path(self.cache, site, f"v{version}-{artifact_sha256[:16]}.bin")
+        """The detector's bytes, from the cache or from MLflow.
+
+        Raises ArtifactRefused where they have another hash, ModelsUnreachable where the cache lacks them and MLflow does not answer.
+        """
+        kept = self._kept(site, version, artifact_sha256=artifact_sha256)
         if kept.exists():
-            return _verified(kept.read_bytes(), artifact_sha256, f"{kept}")
-        mlflow = _mlflow(self.tracking_uri)
-        with tempfile.TemporaryDirectory() as folder:
-            fetched = Path(
-                mlflow.artifacts.download_artifacts(
-                    artifact_uri=f"models:/{self.model_name(site)}/{version}/artifacts/detector.bin", dst_path=folder
-                )
-            )
-            content = _verified(fetched.read_bytes(), artifact_sha256, f"{self.model_name(site)} version {version}")
-        write_whole(kept, content)
+            mend = "Delete the file: it is fetched anew from MLflow."
+            return _verified(kept.read_bytes(), artifact_sha256, what=f"{kept}, a cached detector,", mend=mend)
+        return self.fetch(site, version, artifact_sha256=artifact_sha256)
+
+    def fetch(self, site: str, version: int, *, artifact_sha256: str) -> bytes:
+        """The detector's bytes from MLflow, whatever the cache holds, which holds them afterwards. Raises as `load` does."""
+        from mlflow.exceptions import MlflowException
+
+        what = f"{self.model_name(site)} version {version}"
+        with self._answering(), tempfile.TemporaryDirectory() as folder:
+            uri = f"models:/{self.model_name(site)}/{version}/artifacts/detector.bin"
+            try:
+                fetched = Path(_mlflow(self.tracking_uri).artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
+            except (OSError, MlflowException) as error:
+                self._demand_answer()
+                reason = f"{error}".strip().splitlines()[-1]
+                raise ArtifactRefused(f"{what} is refused: MLflow's store does not give its artifact out ({reason}).") from error
+            mend = "Restore the file in MLflow's artifact store or promote another version."
+            content = _verified(fetched.read_bytes(), artifact_sha256, what=what, mend=mend)
+        write_whole(self._kept(site, version, artifact_sha256=artifact_sha256), content)
         return content
 
     def log_run(
@@ -177,6 +219,40 @@ class ModelsResource(dg.ConfigurableResource):
         experiment = mlflow.get_experiment_by_name(name)
         return str(experiment.experiment_id if experiment else mlflow.create_experiment(name, artifact_location=self._location(name)))
 
+    def _kept(self, site: str, version: int, *, artifact_sha256: str) -> Path:
+        return Path(self.cache, site, f"v{version}-{artifact_sha256[:16]}.bin")
+
+    def _asked(self, question: Callable[["MlflowClient"], Any]) -> Any:
+        """The answer, or None where the registry does not know what was asked for."""
+        from mlflow.exceptions import MlflowException
+
+        with self._answering() as client:
+            try:
+                return question(client)
+            except MlflowException as error:
+                if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                    return None
+                raise
+
+    @contextmanager
+    def _answering(self) -> Iterator["MlflowClient"]:
+        """A client of an MLflow that answers. Raises ModelsUnreachable where it does not, or ceases to meanwhile."""
+        self._demand_answer()
+        client = self._client()
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield client
+        except MlflowException as error:
+            if error.error_code in ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR"):
+                raise ModelsUnreachable(f"MLflow at {_shown(self.tracking_uri)} did not answer as it should ({error}).") from error
+            raise
+
+    def _demand_answer(self) -> None:
+        said = _silence_of(self.tracking_uri)
+        if said is not None:
+            raise ModelsUnreachable(f"MLflow at {_shown(self.tracking_uri)} does not answer ({said}).")
+
     def _client(self) -> "MlflowClient":
         return _client(self.tracking_uri)
 
@@ -184,10 +260,22 @@ class ModelsResource(dg.ConfigurableResource):
         return Path(self.artifacts, name).absolute().as_uri()
 
 
+def models_of(home: Home) -> ModelsResource:
+    """For commands: over the data folder, with the store or server that the environment names."""
+    uri = os.environ.get(URI_VARIABLE) or os.environ[STORE_VARIABLE]
+    return ModelsResource(tracking_uri=uri, artifacts=str(home.folder("mlflow")), cache=str(home.folder("models")))
+
+
 def zoneless(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with UTC times without their zone: MLflow's schemas know no other."""
     zoned = frame.select_dtypes("datetimetz")
     return frame.assign(**{str(name): zoned[name].dt.tz_localize(None) for name in zoned.columns})
+
+
+def spaced(markdown: str) -> str:
+    """The Markdown with room between the columns of its tables, which MLflow's pages set side by side without any."""
+    lines = markdown.split("\n")
+    return "\n".join(line if set(line) <= set("|- ") else line.replace(" | ", "&emsp; | ") for line in lines)
 
 
 def data_hash(frame: pd.DataFrame) -> str:
@@ -197,13 +285,40 @@ def data_hash(frame: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
-def _verified(content: bytes, expected: str, what: str) -> bytes:
+def _verified(content: bytes, expected: str, *, what: str, mend: str) -> bytes:
     found = hashlib.sha256(content).hexdigest()
     if found != expected:
-        raise ArtifactRefused(
-            f"{what} is refused: its sha256 is {found}, the ledger knows {expected}. Restore the file or promote another version."
-        )
+        raise ArtifactRefused(f"{what} is refused: its sha256 is {found}, the ledger knows {expected}. {mend}")
     return content
+
+
+def _silence_of(tracking_uri: str) -> str | None:
+    """Why the store or server cannot be asked, in one line; None where it answers. Files are always there to be asked."""
+    if tracking_uri.startswith(("http://", "https://")):
+        try:
+            with urllib.request.urlopen(f"{tracking_uri.rstrip('/')}/health", timeout=ANSWER_TIMEOUT_S):  # noqa: S310 - http or https
+                return None
+        except urllib.error.HTTPError as error:
+            return f"{error}" if error.code >= 500 else None
+        except OSError as error:
+            return f"{getattr(error, 'reason', error)}"
+    if tracking_uri.startswith("postgresql"):
+        from sqlalchemy import NullPool, create_engine
+        from sqlalchemy.exc import OperationalError
+
+        engine = create_engine(tracking_uri, poolclass=NullPool, connect_args={"connect_timeout": ANSWER_TIMEOUT_S})
+        try:
+            engine.connect().close()
+        except OperationalError as error:
+            return " ".join(f"{error.orig}".split())
+    return None
+
+
+def _shown(tracking_uri: str) -> str:
+    """Without the password that it may have."""
+    from sqlalchemy import make_url
+
+    return make_url(tracking_uri).render_as_string() if "@" in tracking_uri else tracking_uri
 
 
 def _mlflow(tracking_uri: str) -> Any:
@@ -211,6 +326,10 @@ def _mlflow(tracking_uri: str) -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    # a server that ceases to answer holds a run up for seconds; as delivered, 7 retries of 120 s each
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     import mlflow
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""The reports' folder: <kind>/<scope>/<first>_<last>.<html|json|txt>, each written whole."""
+"""The reports' folder, each file written whole: <kind>/<scope>/<first>_<last>.<html|json|txt>, calendars/<site>/<technician>.ics."""
 
 from collections.abc import Mapping
 from datetime import date
@@ -21,3 +21,13 @@ class ReportsResource(dg.ConfigurableResource):
         for suffix, text in texts.items():
             write_whole(paths[suffix], text)
         return paths
+
+    def write_calendars(self, site: str, *, texts: Mapping[str, str]) -> Path:
+        """Write each technician's calendar; those of people who are not among them are removed. Returns their folder."""
+        folder = Path(self.root, "calendars", site)
+        for technician_id, text in texts.items():
+            write_whole(folder / f"{technician_id}.ics", text)
+        for path in folder.glob("*.ics"):
+            if path.stem not in texts:
+                path.unlink(missing_ok=True)
+        return folder

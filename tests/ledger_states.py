@@ -113,7 +113,7 @@ def waiting_order(ledger: LedgerResource, site: str, *, machine: str = "P1", on:
         actions=("Look",),
         reason="because",
         incident_ids=(f"{machine}@i",),
-        skills=("mechanical",),
+        crew=(("mechanical",),),
         duration_h=2.0,
         parts=(),
     )

@@ -62,12 +62,26 @@ def test_every_dependency_and_every_check_names_an_asset_that_is_there() -> None
         assert spec.description, f"{check.name} must say what it claims"
 
 
+def test_every_asset_that_stores_a_table_shows_its_columns() -> None:
+    for spec in defs.resolve_all_asset_specs():
+        name = spec.key.to_user_string()
+        if name not in ("detector_model", "maintenance_reports"):  # a model and pages, no tables
+            columns = spec.metadata["dagster/column_schema"].columns
+            assert columns, name
+            assert all(column.type for column in columns), name
+    drops = next(spec for spec in defs.resolve_all_asset_specs() if spec.key.to_user_string() == "drops")
+    shown = {column.name: column for column in drops.metadata["dagster/column_schema"].columns}
+    assert shown["sha256"].description == "of the delivered bytes"
+    assert shown["releases"].constraints.nullable
+    assert not shown["rows_in"].constraints.nullable
+
+
 def checks_of(job_name: str) -> set[str]:
     return {check.name for check in defs.resolve_job_def(job_name).asset_layer.asset_graph.asset_check_keys}
 
 
 def test_checks_over_the_whole_history_run_each_night_and_in_no_other_job() -> None:
-    history = {"every_drop_adds_up", "files_of_drops_are_whole", "readings_come_from_drops"}
+    history = {"every_drop_adds_up", "files_of_drops_are_whole", "readings_come_from_drops", "promotions_form_a_chain"}
     assert checks_of("check_history") == history
     for job in ("intake", "process_site_day", "plan_site_day", "train_detectors"):
         assert not checks_of(job) & history, job

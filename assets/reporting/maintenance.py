@@ -84,14 +84,14 @@ def _schedule(scope: Scope) -> Section:
     names = {t.technician_id: t.name for s in scope.sites for t in s.technicians}
     planned["technician"] = planned["technician_id"].map(names).fillna(planned["technician_id"])
     planned["hours"] = ((planned["end_at"] - planned["start_at"]).dt.total_seconds() / 3600).round(1)
+    orders = planned.drop_duplicates(["site", "order_id"])
     figures = (
-        Figure("Planned", len(planned), "orders"),
-        Figure("Hours planned", float(planned["hours"].sum()), "h"),
-        Figure("In overtime", int(planned["is_overtime"].sum())),
-        Figure("Later than due", int(planned["is_late"].sum())),
-        Figure(
-            "Begun, not reported", int(planned["has_begun"].sum()), note="keeps its slot until somebody completes, cancels or defers it"
-        ),
+        *_gaps(scope),
+        Figure("Planned", len(orders), "orders"),
+        Figure("Hours planned", float(planned["hours"].sum()), "h", "of all technicians, breaks within the work included"),
+        Figure("In overtime", int(orders["is_overtime"].sum())),
+        Figure("Later than due", int(orders["is_late"].sum())),
+        Figure("Begun, not reported", int(orders["has_begun"].sum()), note="keeps its slot until somebody completes, cancels or defers it"),
         Figure("Without a place", len(left_out)),
     )
     headings = {
@@ -105,6 +105,7 @@ def _schedule(scope: Scope) -> Section:
         "due_at": "due",
         "reason": "why",
         "earliest_alternative": "earliest alternative",
+        "smallest_change": "smallest change that would do",
     }
     return Section(
         "Schedule",
@@ -115,6 +116,14 @@ def _schedule(scope: Scope) -> Section:
         ),
         charts(draw.gantt(planned)),
     )
+
+
+def _gaps(scope: Scope) -> tuple[Figure, ...]:
+    """What a better plan could save at most, site by site."""
+    found = queries.newest_plans(scope.connection, site=scope.site, end=scope.end).to_dict("records")
+    names = {s.site: s.name for s in scope.sites}
+    note = "share of the plan's cost that a better one could save at most"
+    return tuple(Figure(f"Optimality gap, {names.get(row['site'], row['site'])}", round(100 * row["gap"], 1), "%", note) for row in found)
 
 
 def _done(scope: Scope) -> Section:

@@ -194,9 +194,15 @@ def schedule(connection: Connection, *, site: str | None, end: date) -> pd.DataF
         .join(o, o.c.order_id == a.c.order_id)
         .join(plans, and_(plans.c.site == a.c.site, plans.c.day == a.c.day))
         .where(_is_newest_plan(a.c.site, a.c.day, end=end))
-        .order_by(a.c.start_at, a.c.order_id)
+        .order_by(a.c.start_at, a.c.order_id, a.c.technician_id)
     )
     return read_frame(connection, _of_site(query, a.c.site, site))
+
+
+def newest_plans(connection: Connection, *, site: str | None, end: date) -> pd.DataFrame:
+    """Each site's newest plan up to `end`."""
+    query = select(plans).distinct(plans.c.site).where(plans.c.day <= end).order_by(plans.c.site, plans.c.day.desc())
+    return read_frame(connection, _of_site(query, plans.c.site, site))
 
 
 def unplanned(connection: Connection, *, site: str | None, end: date) -> pd.DataFrame:

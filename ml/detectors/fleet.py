@@ -1,9 +1,10 @@
 """The detector of one site: a model per machine, fitted on healthy windows, scoring windows and naming the sensors that moved.
 
-A site without a model for a machine does not score that machine: it is absent from the table and named in `untrained`.
+A site without a model for a machine does not score that machine: it is absent from the table and named in `untrained`. A sensor that
+never moved in the healthy windows is not looked at and named in `refused_sensors`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -11,12 +12,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ml.detectors.forest import Forest, fit_forest
-from ml.detectors.fusion import Tail, combined_surprise, fit_tail, pooled_shape
-from ml.detectors.members import Baseline, Pca, fit_baseline, fit_pca
+from ml.detectors.alarm_rate import AlarmRate, Healthy, fit_alarm_rate
+from ml.detectors.baseline import Baseline, fit_baseline
+from ml.detectors.calibration import N_BLOCKS, Held, fit_tails
+from ml.detectors.forecast import Forecast
+from ml.detectors.forest import Forest
+from ml.detectors.fusion import Tail
+from ml.detectors.operating import OperatingStates, infer_states
 from ml.detectors.packing import Packer, Unpacker
-from ml.detectors.scoring import MEMBERS, MachineModel, Members, score_machine, score_table
-from ml.detectors.windows import MachineWindows, each_machine, roles, taken, with_sensors
+from ml.detectors.pca import Pca
+from ml.detectors.robust_z import RobustZ
+from ml.detectors.score_table import score_machine, score_table
+from ml.detectors.scoring import MEMBERS, MachineModel, Members
+from ml.detectors.slow_drift import Cusum, Ewma
+from ml.detectors.windows import MachineWindows, each_machine, joined, roles, taken, with_sensors
 from ml.plant import Machine, Site
 
 Floats = NDArray[np.float64]
@@ -26,6 +35,16 @@ if TYPE_CHECKING:
 
 MIN_FIT_WINDOWS = 100
 MIN_HELD_OUT_WINDOWS = 40
+_PARTS: dict[str, type] = {
+    "states": OperatingStates,
+    "baseline": Baseline,
+    "robust_z": RobustZ,
+    "ewma": Ewma,
+    "cusum": Cusum,
+    "pca": Pca,
+    "forest": Forest,
+    "forecast": Forecast,
+}
 T = TypeVar("T")
 
 
@@ -34,11 +53,23 @@ class NotTrainable(ValueError):
 
 
 @dataclass(frozen=True)
+class _Material:
+    """What one machine is fitted on and calibrated with."""
+
+    source: str
+    states: OperatingStates
+    fit: MachineWindows
+    held: MachineWindows
+
+
+@dataclass(frozen=True)
 class SiteDetector:
     site: str
     held_out_from: pd.Timestamp
+    rate: AlarmRate
     models: Mapping[str, MachineModel]
     untrained: Mapping[str, str]
+    refused_sensors: Mapping[str, str]
 
     @classmethod
     def fit(cls, features: pd.DataFrame, *, site: Site, held_out_from: pd.Timestamp, seed: int) -> Self:
@@ -50,65 +81,70 @@ class SiteDetector:
         """
         if held_out_from.tzinfo is None:
             raise ValueError(f"held_out_from {held_out_from} has no time zone; pass a UTC timestamp")
-        parts = {w.machine_id: _split(w, held_out_from=held_out_from) for w in each_machine(features, site=site)}
-        enough = {m for m, (fit, held) in parts.items() if len(fit.starts) >= MIN_FIT_WINDOWS and len(held.starts) >= MIN_HELD_OUT_WINDOWS}
-        members: dict[str, tuple[str, Members, MachineWindows, int]] = {}
+        parts = {w.machine_id: _split(w, site=site, held_out_from=held_out_from) for w in each_machine(features, site=site)}
+        enough = {
+            m for m, part in parts.items() if len(part.fit.starts) >= MIN_FIT_WINDOWS and len(part.held.starts) >= MIN_HELD_OUT_WINDOWS
+        }
+        members: dict[str, tuple[_Material, Members]] = {}
         untrained: dict[str, str] = {}
+        refused: dict[str, str] = {}
         for machine in site.machines:
-            found = _windows_to_fit(machine, site=site, parts=parts, enough=enough)
+            found = _material(machine, site=site, parts=parts, enough=enough)
             if isinstance(found, str):
                 untrained[machine.machine_id] = found
                 continue
-            source, fit, held = found
-            fitted = _fit_members(fit, sensor_ids=tuple(s.sensor_id for s in machine.sensors), seed=seed)
+            fitted, constant = _fit_members(found, machine=machine, site=site, seed=seed)
+            refused |= {machine.sensors[place].sensor_id: _constant(found, place) for place in constant}
             if fitted is None:
                 untrained[machine.machine_id] = "no sensor has any spread in the healthy windows"
             else:
-                members[machine.machine_id] = (source, fitted, held, len(fit.starts))
+                members[machine.machine_id] = (found, fitted)
         if not members:
             reasons = "; ".join(f"{m}: {why}" for m, why in untrained.items())
             raise NotTrainable(f"no machine of {site.site} can be trained ({reasons}); wait for more healthy days")
-        models = _calibrate(members)
-        return cls(site=site.site, held_out_from=pd.Timestamp(held_out_from), models=models, untrained=untrained)
+        models, rate = _calibrate(members, site=site)
+        return cls(
+            site=site.site,
+            held_out_from=pd.Timestamp(held_out_from),
+            rate=rate,
+            models=models,
+            untrained=untrained,
+            refused_sensors=refused,
+        )
 
-    def score(self, features: pd.DataFrame, *, site: Site, model_version: int) -> pd.DataFrame:
-        """The anomaly_scores of all windows given, sorted by machine and window.
+    def score(self, features: pd.DataFrame, *, site: Site, model_version: int, since: pd.Timestamp | None = None) -> pd.DataFrame:
+        """The anomaly_scores of all windows given, or of those from `since` on, sorted by machine and window.
 
-        Settling after a stop looks at earlier windows: pass the day before too, and cut.
+        Settling after a stop and the members' memory look at earlier windows: pass the days before too, and say `since`.
         """
-        tables = [
+        first = np.datetime64(0, "us") if since is None else np.datetime64(since.tz_convert("UTC").tz_localize(None), "us")
+        scored = [
             score_machine(
                 windows,
                 model=self.models[windows.machine_id],
                 machine=site.machine(windows.machine_id),
+                rate=self.rate,
                 on=site.policy.detection.on_threshold,
+                settle_windows=site.policy.detection.settle_windows,
+                since=first,
             )
             for windows in each_machine(features, site=site)
             if windows.machine_id in self.models
         ]
-        empty = score_table("", starts=np.empty(0, dtype="datetime64[us]"), columns={})
-        scores = pd.concat(tables or [empty], ignore_index=True).sort_values(
-            ["machine_id", "window_start"], kind="stable", ignore_index=True
-        )
-        scores["model_version"] = np.full(len(scores), model_version, dtype=np.int32)
-        return scores
+        return score_table(scored, model_version=model_version)
 
     def to_bytes(self) -> bytes:
         """Numbers and JSON in a zip without times: the same data and seed give the same bytes."""
         packer = Packer()
         machines = []
         for place, model in enumerate(self.models.values()):
-            parts: dict[str, DataclassInstance] = {
-                "baseline": model.members.baseline,
-                "pca": model.members.pca,
-                "forest": model.members.forest,
-                "fused": model.fused,
-            }
+            parts: dict[str, DataclassInstance] = {name: getattr(model.members, name) for name in _PARTS}
             parts |= {f"tail_{name}": tail for name, tail in zip(MEMBERS, model.tails, strict=True)}
             machines.append(
                 {
                     "machine_id": model.machine_id,
                     "source": model.source,
+                    "n_fit_days": model.n_fit_days,
                     "n_fit_windows": model.n_fit_windows,
                     "n_held_out_windows": model.n_held_out_windows,
                     "sensor_ids": list(model.members.sensor_ids),
@@ -116,7 +152,14 @@ class SiteDetector:
                 }
             )
         return packer.pack(
-            {"site": self.site, "held_out_from": self.held_out_from.isoformat(), "machines": machines, "untrained": dict(self.untrained)}
+            {
+                "site": self.site,
+                "held_out_from": self.held_out_from.isoformat(),
+                "rate": packer.add("rate", self.rate),
+                "machines": machines,
+                "untrained": dict(self.untrained),
+                "refused_sensors": dict(self.refused_sensors),
+            }
         )
 
     @classmethod
@@ -127,8 +170,10 @@ class SiteDetector:
         return cls(
             site=stored.manifest["site"],
             held_out_from=pd.Timestamp(stored.manifest["held_out_from"]),
+            rate=stored.build(AlarmRate, prefix="rate", numbers=stored.manifest["rate"]),
             models={m.machine_id: m for m in models},
             untrained=stored.manifest["untrained"],
+            refused_sensors=stored.manifest["refused_sensors"],
         )
 
 
@@ -139,77 +184,100 @@ def _unpack_model(stored: Unpacker, *, place: int, entry: Mapping[str, Any]) -> 
     return MachineModel(
         machine_id=entry["machine_id"],
         source=entry["source"],
+        n_fit_days=entry["n_fit_days"],
         n_fit_windows=entry["n_fit_windows"],
         n_held_out_windows=entry["n_held_out_windows"],
-        members=Members(tuple(entry["sensor_ids"]), part(Baseline, "baseline"), part(Pca, "pca"), part(Forest, "forest")),
+        members=Members(tuple(entry["sensor_ids"]), **{name: part(kind, name) for name, kind in _PARTS.items()}),
         tails=tuple(part(Tail, f"tail_{name}") for name in MEMBERS),
-        fused=part(Tail, "fused"),
     )
 
 
-def _split(windows: MachineWindows, *, held_out_from: pd.Timestamp) -> tuple[MachineWindows, MachineWindows]:
+def _split(windows: MachineWindows, *, site: Site, held_out_from: pd.Timestamp) -> _Material:
     is_late = windows.starts >= np.datetime64(held_out_from.tz_convert("UTC").tz_localize(None))
-    return taken(windows, windows.is_scored & ~is_late), taken(windows, windows.is_scored & is_late)
+    before = taken(windows, windows.is_scored & ~is_late)
+    states = infer_states(site.machine(windows.machine_id), before, min_idle=MIN_FIT_WINDOWS)
+    told = states.apply(windows, settle_windows=site.policy.detection.settle_windows)
+    return _Material("own", states, taken(told, told.is_scored & ~is_late), taken(told, told.is_scored & is_late))
 
 
-def _windows_to_fit(
-    machine: Machine, *, site: Site, parts: Mapping[str, tuple[MachineWindows, MachineWindows]], enough: set[str]
-) -> tuple[str, MachineWindows, MachineWindows] | str:
-    """(source, windows to fit on, windows held out), or the reason why there are none."""
+def _material(machine: Machine, *, site: Site, parts: Mapping[str, _Material], enough: set[str]) -> _Material | str:
+    """What the machine can be fitted on, or the reason why there is nothing."""
     if machine.machine_id in enough:
-        fit, held = parts[machine.machine_id]
-        return "own", fit, held
+        return parts[machine.machine_id]
     own_roles = roles(machine)
-    n_fit, n_held = (len(w.starts) for w in parts[machine.machine_id]) if machine.machine_id in parts else (0, 0)
+    own = parts.get(machine.machine_id)
+    n_fit, n_held = (len(own.fit.starts), len(own.held.starts)) if own else (0, 0)
     pools: tuple[list[MachineWindows], list[MachineWindows]] = ([], [])
     for other in site.machines:
         is_alike = other.machine_class == machine.machine_class and sorted(roles(other)) == sorted(own_roles)
-        if is_alike and (other.machine_id in enough or (other.machine_id == machine.machine_id and other.machine_id in parts)):
+        if is_alike and (other.machine_id in enough or (other.machine_id == machine.machine_id and own)):
             places = [roles(other).index(role) for role in own_roles]
-            for pool, part in zip(pools, parts[other.machine_id], strict=True):
-                pool.append(with_sensors(part, places))
+            for pool, windows in zip(pools, (parts[other.machine_id].fit, parts[other.machine_id].held), strict=True):
+                pool.append(with_sensors(windows, places))
     if not any(w.machine_id in enough for w in pools[0]):
         return (
             f"{n_fit} healthy running windows to fit on and {n_held} held out, {MIN_FIT_WINDOWS} and {MIN_HELD_OUT_WINDOWS} are needed, "
             f"and no other {machine.machine_class} with the same types of sensors has them"
         )
-    return "class", _joined(pools[0]), _joined(pools[1])
+    fit, held = (joined(pool) for pool in pools)
+    return _Material("class", infer_states(machine, fit, min_idle=MIN_FIT_WINDOWS), fit, held)
 
 
-def _joined(pool: Sequence[MachineWindows]) -> MachineWindows:
-    return MachineWindows(
-        pool[0].machine_id,
-        starts=np.concatenate([w.starts for w in pool]),
-        hours=np.concatenate([w.hours for w in pool]),
-        state=np.concatenate([w.state for w in pool]),
-        spell=np.concatenate([w.spell + i * 10**9 for i, w in enumerate(pool)]),
-        mean=np.concatenate([w.mean for w in pool]),
-        std=np.concatenate([w.std for w in pool]),
-        slope=np.concatenate([w.slope for w in pool]),
-    )
+def _constant(material: _Material, place: int) -> str:
+    value = float(np.nanmedian(material.fit.mean[:, place]))
+    return f"reads {value:.6g} in every one of the {len(material.fit.starts)} healthy windows: nothing can be learned from it"
 
 
-def _fit_members(windows: MachineWindows, *, sensor_ids: tuple[str, ...], seed: int) -> Members | None:
-    baseline = fit_baseline(windows)
+def _fit_members(material: _Material, *, machine: Machine, site: Site, seed: int) -> tuple[Members | None, list[int]]:
+    """(members, or None where no sensor has any spread; the places of the sensors that never move)."""
+    baseline, constant = fit_baseline(material.fit)
     if baseline is None:
-        return None
-    z, _ = baseline.standardise(windows)
-    pca = fit_pca(np.nan_to_num(z))
-    return Members(sensor_ids, baseline, pca, fit_forest(pca.impute(z), seed=seed))
+        return None, constant.tolist()
+    view = baseline.view(material.fit)
+    pca = Pca.fit(np.nan_to_num(view.z))
+    complete = pca.impute(view.z)
+    members = Members(
+        tuple(s.sensor_id for s in machine.sensors),
+        states=material.states,
+        baseline=baseline,
+        robust_z=RobustZ.fit(view),
+        ewma=Ewma.fit(view, window_minutes=site.window_minutes),
+        cusum=Cusum.fit(view, window_minutes=site.window_minutes),
+        pca=pca,
+        forest=Forest.fit(complete, seed=seed),
+        forecast=Forecast.fit(view, complete, window_minutes=site.window_minutes),
+    )
+    return members, constant.tolist()
 
 
-def _calibrate(fitted: Mapping[str, tuple[str, Members, MachineWindows, int]]) -> dict[str, MachineModel]:
-    """Tails of the members, then of their combination; the tails' shapes are shared by the site's machines."""
-    statistics = {m: members.statistics(held)[0] for m, (_, members, held, _) in fitted.items()}
+def _calibrate(fitted: Mapping[str, tuple[_Material, Members]], *, site: Site) -> tuple[dict[str, MachineModel], AlarmRate]:
+    """Tails of the members, then the rate of the alarms that they raise together.
 
-    def scorable(column: int) -> list[Floats]:
-        return [table[:, column] for table in statistics.values() if np.isfinite(table[:, column]).all()]
-
-    shapes = [pooled_shape(scorable(column)) for column in range(len(MEMBERS))]
-    uncombined = {}
-    for machine_id, (source, members, held, n_fit) in fitted.items():
-        tails = tuple(fit_tail(np.nan_to_num(column), shape=shape) for column, shape in zip(statistics[machine_id].T, shapes, strict=True))
-        uncombined[machine_id] = MachineModel(machine_id, source, n_fit, len(held.starts), members, tails, fused=tails[0])
-    surprise = {m: combined_surprise(model.member_p(statistics[m])) for m, model in uncombined.items()}
-    shape = pooled_shape(list(surprise.values()))
-    return {m: replace(model, fused=fit_tail(surprise[m], shape=shape)) for m, model in uncombined.items()}
+    The alarms are counted on windows that had no part in the tails by which they are judged, block by block: among the tails' own
+    windows nothing is more extreme than what made them.
+    """
+    held = {m: Held(material.held, members.judge(material.held).statistics) for m, (material, members) in fitted.items()}
+    models = {
+        machine_id: MachineModel(
+            machine_id,
+            material.source,
+            n_fit_days=len(np.unique(material.fit.starts.astype("datetime64[D]"))),
+            n_fit_windows=len(material.fit.starts),
+            n_held_out_windows=len(material.held.starts),
+            members=members,
+            tails=tails,
+        )
+        for (machine_id, (material, members)), tails in zip(fitted.items(), fit_tails(list(held.values())), strict=True)
+    }
+    # the windows of a class are those of other machines
+    own = [m for m, model in models.items() if model.source == "own"]
+    unseen: dict[str, list[Healthy]] = {m: [] for m in own}
+    for block in range(N_BLOCKS):
+        for machine_id, tails in zip(own, fit_tails([held[m].outside(block) for m in own]), strict=True):
+            inside = held[machine_id].inside(block)
+            model = replace(models[machine_id], tails=tails)
+            unseen[machine_id].append(Healthy(inside.windows.index, model.surprise(model.member_p(inside.statistics))[0]))
+    rate = fit_alarm_rate(
+        [h for parts in unseen.values() for h in parts if len(h.index)], policy=site.policy.detection, window_minutes=site.window_minutes
+    )
+    return models, rate

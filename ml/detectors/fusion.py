@@ -1,10 +1,9 @@
-"""Statistics become tail probabilities on held-out healthy windows, and the members' probabilities become one score.
+"""Statistics become tail probabilities on held-out healthy windows, the members' probabilities one surprise, and that a score.
 
-p       share of healthy windows at least as extreme: empirical up to the 90th percentile of the held-out windows,
-        beyond it a generalised Pareto tail, so that p can be far below one over the number of windows
-fused   the members' p by the Cauchy combination (Liu and Xie 2020), calibrated once more on the held-out windows:
-        members that agree by nature do not count twice
-score   clip(-log10(p) / 6, 0, 1): 0.606 is one healthy window in 4320, a machine-month of 10-minute windows
+p         share of healthy windows at least as extreme: empirical up to the 90th percentile of the held-out windows,
+          beyond it a generalised Pareto tail, so that p can be far below one over the number of windows
+surprise  -log10 of the members' p together, by the Cauchy combination (Liu and Xie 2020), which holds for members that agree by nature
+score     what `alarm_rate` makes of the surprise: it counts the alarms that healthy machines raise
 """
 
 from collections.abc import Sequence
@@ -16,7 +15,6 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 TAIL_SHARE = 0.1
-SCORE_DECADES = 6.0
 MIN_P = 1e-30
 # below 0 a tail would end, and the first value beyond the end would be impossible rather than rare
 SHAPE_RANGE = (0.0, 0.5)
@@ -87,8 +85,3 @@ def combined_surprise(p: Floats) -> Floats:
     mean = np.nanmean(transformed, axis=1)
     together = np.where(mean > 1e10, 1.0 / (np.maximum(mean, 1.0) * np.pi), 0.5 - np.arctan(mean) / np.pi)
     return np.asarray(-np.log10(np.maximum(together, MIN_P)), dtype=np.float64)
-
-
-def score_of(p: Floats) -> Floats:
-    """0 (ordinary) to 1 (one healthy window in a million, or rarer)."""
-    return np.asarray(np.clip(-np.log10(p) / SCORE_DECADES, 0.0, 1.0), dtype=np.float64)

@@ -1,10 +1,11 @@
 """Flat dataclasses of arrays and numbers as the bytes of one zip file, the same bytes for the same content.
 
-Arrays are stored as .npy without pickling and everything else as JSON, so that reading a model cannot run code.
+Arrays are stored as their bytes and everything else as JSON, so that reading a model cannot run code.
 """
 
 import io
 import json
+import math
 import zipfile
 from collections.abc import Mapping
 from dataclasses import fields
@@ -15,9 +16,9 @@ import numpy as np
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-FORMAT = 1
+FORMAT = 2
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-_MANIFEST = "manifest.json"
+_MANIFEST, _ARRAYS = "manifest.json", "arrays.bin"
 T = TypeVar("T")
 
 
@@ -39,14 +40,15 @@ class Packer:
         return numbers
 
     def pack(self, manifest: Mapping[str, Any]) -> bytes:
+        """One file of all arrays' bytes, one after the other: a file of its own for each took ten times as long to read."""
+        names = sorted(self._arrays)
+        arrays = [np.ascontiguousarray(self._arrays[name]) for name in names]
+        entries = [[name, array.dtype.str, list(array.shape)] for name, array in zip(names, arrays, strict=True)]
         out = io.BytesIO()
         with zipfile.ZipFile(out, "w", compression=zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
-            text = json.dumps({"format": FORMAT, **manifest}, sort_keys=True, allow_nan=False)
+            text = json.dumps({"format": FORMAT, "arrays": entries, **manifest}, sort_keys=True, allow_nan=False)
             archive.writestr(_entry(_MANIFEST), text)
-            for name in sorted(self._arrays):
-                data = io.BytesIO()
-                np.lib.format.write_array(data, np.ascontiguousarray(self._arrays[name]), allow_pickle=False)
-                archive.writestr(_entry(f"{name}.npy"), data.getvalue())
+            archive.writestr(_entry(_ARRAYS), b"".join(array.tobytes() for array in arrays))
         return out.getvalue()
 
 
@@ -63,17 +65,23 @@ class Unpacker:
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 self.manifest: dict[str, Any] = json.loads(archive.read(_MANIFEST))
-                self._arrays = {
-                    name.removesuffix(".npy"): np.lib.format.read_array(io.BytesIO(archive.read(name)), allow_pickle=False)
-                    for name in archive.namelist()
-                    if name.endswith(".npy")
-                }
+                if self.manifest.get("format") != FORMAT:
+                    raise ValueError(
+                        f"stored detector has format {self.manifest.get('format')}, this version reads {FORMAT}; train it again"
+                    )
+                content = archive.read(_ARRAYS)
         except (zipfile.BadZipFile, KeyError, json.JSONDecodeError) as error:
             raise ValueError(f"not a stored detector ({error}); train the site's detector again") from error
-        if self.manifest.get("format") != FORMAT:
-            raise ValueError(f"stored detector has format {self.manifest.get('format')}, this version reads {FORMAT}; train it again")
+        self._arrays: dict[str, dict[str, np.ndarray[Any, Any]]] = {}
+        at = 0
+        for name, kind, shape in self.manifest["arrays"]:
+            dtype = np.dtype(kind)
+            if dtype.hasobject:
+                raise ValueError(f"not a stored detector (array {name} holds objects); train the site's detector again")
+            size = math.prod(shape)
+            prefix, field = name.rsplit(".", 1)
+            self._arrays.setdefault(prefix, {})[field] = np.frombuffer(content, dtype, count=size, offset=at).reshape(shape)
+            at += size * dtype.itemsize
 
     def build(self, kind: type[T], *, prefix: str, numbers: Mapping[str, Any]) -> T:
-        start = f"{prefix}."
-        arrays = {name[len(start) :]: array for name, array in self._arrays.items() if name.startswith(start)}
-        return kind(**arrays, **numbers)
+        return kind(**self._arrays.get(prefix, {}), **numbers)

@@ -26,7 +26,7 @@ def orders_to_check(connection: Connection, *, site: str, day: date) -> pd.DataF
 def plan_to_check(connection: Connection, *, site: str, day: date) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The day's assignments and the orders it has no place for, without site and day.
 
-    Of an assignment also its order's `state` and `machine_id`, and how many other assignments of the plan it overlaps:
+    Of an assignment also its order's `state` and `machine_id`, and how many assignments of the plan to other orders it overlaps:
     `overlaps_of_technician`, `overlaps_of_machine`.
     """
     a, o = assignments, work_orders
@@ -52,8 +52,10 @@ def plan_to_check(connection: Connection, *, site: str, day: date) -> tuple[pd.D
         )
         .join(o, o.c.order_id == a.c.order_id)
         .where(a.c.site == site, a.c.day == day)
-        .order_by(a.c.start_at, a.c.order_id)
+        .order_by(a.c.start_at, a.c.order_id, a.c.technician_id)
     )
     u = unplanned_orders
-    left_over = select(u.c.order_id, u.c.reason, u.c.earliest_alternative).where(u.c.site == site, u.c.day == day).order_by(u.c.order_id)
+    left_over = (
+        select(*(c for c in u.columns if c.name not in ("site", "day"))).where(u.c.site == site, u.c.day == day).order_by(u.c.order_id)
+    )
     return read_frame(connection, planned), read_frame(connection, left_over)

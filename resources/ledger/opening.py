@@ -194,7 +194,7 @@ def _work(proposal: OrderProposal) -> dict[str, Any]:
         "failure_mode": proposal.failure_mode,
         "title": proposal.title,
         "actions": list(proposal.actions),
-        "skills": list(proposal.skills),
+        "crew": [list(skills) for skills in proposal.crew],
         "parts": list(proposal.parts),
         "duration_h": proposal.duration_h,
     }

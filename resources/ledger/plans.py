@@ -5,7 +5,8 @@ from datetime import date, datetime
 from typing import Any, NamedTuple
 
 import pandas as pd
-from sqlalchemy import Connection, Select, delete, func, insert, or_, select
+from sqlalchemy import Connection, Select, and_, delete, func, insert, literal, or_, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from ml.policy import SCHEDULABLE
 from resources.ledger.rows import read_frame, records
@@ -59,6 +60,35 @@ def assignments_of_plan(connection: Connection, *, site: str, before: date | Non
     return _assignments(connection, site=site, day=connection.scalar(newest))
 
 
+def assignments_in_force(connection: Connection, *, site: str, technician_id: str | None = None) -> pd.DataFrame:
+    """The site's newest plan, a row per order and technician, with what the work is.
+
+    Beside the columns of assignments: `machine_id`, `title`, `priority`, `due_at`, `actions`, `parts`, `planned_at` (nothing was planned
+    before) and `others` (who else is in the crew).
+    """
+    a, o, others = assignments, work_orders, assignments.alias("others")
+    with_whom = (
+        select(func.coalesce(func.string_agg(others.c.technician_id, aggregate_order_by(literal(", "), others.c.technician_id)), ""))
+        .where(others.c.site == a.c.site, others.c.day == a.c.day, others.c.order_id == a.c.order_id)
+        .where(others.c.technician_id != a.c.technician_id)
+        .correlate(a)
+        .scalar_subquery()
+    )
+    query = (
+        select(
+            a,
+            *(o.c[name] for name in ("machine_id", "title", "priority", "due_at", "actions", "parts")),
+            plans.c.start_at.label("planned_at"),
+            with_whom.label("others"),
+        )
+        .join(o, o.c.order_id == a.c.order_id)
+        .join(plans, and_(plans.c.site == a.c.site, plans.c.day == a.c.day))
+        .where(a.c.site == site, a.c.day == _newest(site).scalar_subquery())
+        .order_by(a.c.start_at, a.c.technician_id, a.c.order_id)
+    )
+    return read_frame(connection, query if technician_id is None else query.where(a.c.technician_id == technician_id))
+
+
 def assignments_on(connection: Connection, *, site: str, day: date) -> pd.DataFrame | None:
     """The day's plan; None where the day has none."""
     if connection.scalar(select(plans.c.day).where(plans.c.site == site, plans.c.day == day)) is None:
@@ -72,6 +102,7 @@ def replace_plan(
     """Store the day's plan. If it is the site's newest, orders in it become scheduled, those left out approved again.
 
     `plan` has the columns of `plans` but site, day and the counts. Orders that are no longer approved or scheduled are left out.
+    An assignment whose time differs from what its technician was last told of it has a `revision` one higher.
     """
     lock_site(connection, site)
     plannable = (
@@ -84,9 +115,15 @@ def replace_plan(
         table: [row for row in records(frame) if row["order_id"] in states]
         for table, frame in ((assignments, assigned), (unplanned_orders, unplanned))
     }
+    told = _last_told(connection, site=site, until=day)
+    for row in rows[assignments]:
+        known = told.get((row["order_id"], row["technician_id"]))
+        is_changed = known is not None and (known.start_at, known.end_at) != (row["start_at"], row["end_at"])
+        row["revision"] = known.revision + is_changed if known is not None else 0
     for table in (assignments, unplanned_orders, plans):
         connection.execute(delete(table).where(table.c.site == site, table.c.day == day))
-    counts = {"n_orders": sum(map(len, rows.values())), "n_planned": len(rows[assignments])}
+    n_planned = len({row["order_id"] for row in rows[assignments]})
+    counts = {"n_orders": n_planned + len(rows[unplanned_orders]), "n_planned": n_planned}
     connection.execute(insert(plans).values(**plan, **counts, site=site, day=day))
     for table, found in rows.items():
         if found:
@@ -132,6 +169,18 @@ def changes_after(connection: Connection, *, after: int) -> Sequence[Change]:
     ]
 
 
+def _last_told(connection: Connection, *, site: str, until: date) -> dict[tuple[str, str], Any]:
+    """By order and technician the latest assignment, of the plans up to a day."""
+    a = assignments
+    query = (
+        select(a.c.order_id, a.c.technician_id, a.c.start_at, a.c.end_at, a.c.revision)
+        .where(a.c.site == site, a.c.day <= until)
+        .distinct(a.c.order_id, a.c.technician_id)
+        .order_by(a.c.order_id, a.c.technician_id, a.c.day.desc())
+    )
+    return {(row.order_id, row.technician_id): row for row in connection.execute(query)}
+
+
 def _newest(site: str) -> Select[Any]:
     return select(func.max(plans.c.day)).where(plans.c.site == site)
 
@@ -141,5 +190,5 @@ def _assignments(connection: Connection, *, site: str, day: date | None) -> pd.D
         connection,
         select(assignments)
         .where(assignments.c.site == site, assignments.c.day == day)
-        .order_by(assignments.c.start_at, assignments.c.order_id),
+        .order_by(assignments.c.start_at, assignments.c.order_id, assignments.c.technician_id),
     )

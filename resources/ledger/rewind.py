@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, false, fu
 from resources.ledger.deeds import MODIFY
 from resources.ledger.ledger import engine_for
 from resources.ledger.tables import decisions as decisions_table
-from resources.ledger.tables import incident_assessments, incidents, metadata, work_order_events, work_orders
+from resources.ledger.tables import incident_assessments, incident_labels, incidents, metadata, work_order_events, work_orders
 from resources.ledger.tables import maintenance_log as log
 
 # What a site-day leaves by its own key; what hangs on orders and incidents goes with them.
@@ -47,8 +47,7 @@ def rewind(connection: Connection, *, site: str, start: date) -> None:
     """Forget what came of the site's days from `start` on: findings, orders opened since, and what people did since.
 
     Orders that were open before get back the state that they had, not the figures of their assessment: those are overwritten each day,
-    once more also where a person had set them since. A
-    label that people gave an earlier incident stays, whenever they gave it.
+    also where a person had set them since.
     """
     since = datetime.combine(start, time(), tzinfo=UTC)
     for name in PER_SITE_DAY:
@@ -57,6 +56,7 @@ def rewind(connection: Connection, *, site: str, start: date) -> None:
     _forget(connection, work_orders, and_(work_orders.c.site == site, work_orders.c.opened_on >= start))
     _forget(connection, decisions_table, and_(decisions_table.c.site == site, decisions_table.c.decided_at >= since))
     _forget(connection, log, and_(log.c.site == site, log.c.ended_at >= since))
+    _take_back_labels(connection, site=site, since=since)
     of_site = select(work_orders.c.order_id).where(work_orders.c.site == site)
     e = work_order_events
     # what the day before left took effect at its end, which is this midnight
@@ -72,6 +72,15 @@ def rewind(connection: Connection, *, site: str, start: date) -> None:
     connection.execute(untouched.values(set_by_people=null(), not_before=null()))
     is_assessed = select(incident_assessments.c.day).where(incident_assessments.c.incident_id == incidents.c.incident_id).exists()
     _forget(connection, incidents, and_(incidents.c.site == site, incidents.c.onset_at >= since, ~is_assessed))
+
+
+def _take_back_labels(connection: Connection, *, site: str, since: datetime) -> None:
+    """Of the site's incidents the last label given until then holds again."""
+    of_site = select(incidents.c.incident_id).where(incidents.c.site == site)
+    given = incident_labels
+    _forget(connection, given, and_(given.c.incident_id.in_(of_site), given.c.at > since))
+    last = select(given.c.label).where(given.c.incident_id == incidents.c.incident_id).order_by(given.c.label_id.desc()).limit(1)
+    connection.execute(update(incidents).where(incidents.c.site == site).values(label=last.scalar_subquery()))
 
 
 def _forget(connection: Connection, table: Table, condition: ColumnElement[bool]) -> None:

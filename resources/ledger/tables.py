@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -26,9 +27,10 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    event,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, ExcludeConstraint
 from sqlalchemy.types import TypeEngine
 
 from expectations.contracts import TIMESTAMP, Contract
@@ -185,18 +187,29 @@ detector_versions = Table(
     Column("trained_at", TIME, nullable=False),
 )
 
-promotions = Table(
+promotions = Table(  # a trigger refuses to change or delete rows
     "promotions",
     metadata,
     Column("promotion_id", BigInteger, Identity(), primary_key=True),
-    Column("site", Text, nullable=False, index=True),
+    Column("site", Text, nullable=False),
+    Column("place", Integer, nullable=False, comment="1, 2, 3, ... within the site, without a gap"),
     Column("from_version", Integer),
-    Column("to_version", Integer, nullable=False),
+    Column("to_version", Integer, comment="null: the alias was taken away"),
     Column("is_promoted", Boolean, nullable=False, comment="false: the gate refused the challenger"),
     Column("at", TIME, nullable=False),
     Column("who", Text, nullable=False),
     Column("why", Text, nullable=False),
     Column("comparison", JSONB, nullable=False),
+    Column("metrics", JSONB, nullable=False, comment="of the version, as its training measured them; empty: not trained here"),
+    Column(
+        "data",
+        JSONB,
+        nullable=False,
+        comment="that the version was trained on: first and last day, sha256; and sha256 of the artifact",
+    ),
+    Column("previous_sha256", Text, nullable=False, comment="sha256 of the site's row before; zeros for the first"),
+    Column("sha256", Text, nullable=False, comment="over all of the row but its id and this: see ml.promotion_chain"),
+    UniqueConstraint("site", "place"),
 )
 
 drift_findings = Table("drift_findings", metadata, *_columns(DRIFT_FINDINGS))
@@ -350,7 +363,18 @@ assignments = Table(
     *_columns(ASSIGNMENTS),
     ForeignKeyConstraint(["order_id"], ["work_orders.order_id"]),
     CheckConstraint("end_at > start_at", name="positive_duration"),
+    # PostgreSQL itself has no GiST index on text, but one on ranges of anything.
+    ExcludeConstraint(
+        (text("textrange(site, site, '[]')"), "&&"),
+        (text("daterange(day, day, '[]')"), "&&"),
+        (text("textrange(technician_id, technician_id, '[]')"), "&&"),
+        (text("tstzrange(start_at, end_at)"), "&&"),
+        name="nobody_is_in_two_places",
+        using="gist",
+    ),
 )
+
+event.listen(assignments, "before_create", DDL("create type textrange as range (subtype = text)"))  # type: ignore[no-untyped-call]
 
 unplanned_orders = Table(
     "unplanned_orders", metadata, *_columns(UNPLANNED_ORDERS), ForeignKeyConstraint(["order_id"], ["work_orders.order_id"])

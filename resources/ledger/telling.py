@@ -4,30 +4,29 @@ Only what is so now: an incident that is over, an order that was decided, a day 
 processed again sends no month of messages.
 """
 
-from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
 
 from ml.notifications import (
-    SUSTAINED_DAYS,
     Event,
     Links,
     critical_incident,
     decision_wanted,
     is_critical,
+    lasting_drift,
     overdue,
     scheduled,
-    sustained_drift,
 )
 from ml.plant import Site
 from ml.policy import OPEN_STATES, follow_up
 from ml.receivers import EventKind
+from resources.ledger.drift import sustained_drift
 from resources.ledger.rows import plain
 from resources.ledger.tables import (
     assignments,
-    drift_findings,
+    incident_alarms,
     incident_assessments,
     incidents,
     plans,
@@ -55,22 +54,26 @@ def events_of(connection: Connection, *, site: Site, now: datetime, links: Links
 
 
 def _incidents(connection: Connection, *, site: Site, now: datetime, links: LinksResource) -> list[Event]:
-    a = incident_assessments
+    """Those whose alarm has been raised; of an event of the whole site the first that is critical speaks for all."""
+    a, alarm = incident_assessments, incident_alarms
     latest = (
-        select(a, incidents.c.machine_id, incidents.c.onset_at, incidents.c.label)
+        select(a, incidents.c.machine_id, incidents.c.onset_at, incidents.c.label, alarm.c.alarm_id, alarm.c.raised_at)
         .distinct(a.c.incident_id)
         .join(incidents, incidents.c.incident_id == a.c.incident_id)
+        .join(alarm, (alarm.c.incident_id == a.c.incident_id) & (alarm.c.day == a.c.day))
         .where(a.c.site == site.site, a.c.day >= (now - FRESH).date())
         .order_by(a.c.incident_id, a.c.day.desc())
     )
-    events = []
-    for incident in _rows(connection, latest):
-        if incident["last_window_at"] < now - FRESH:
+    events: list[Event] = []
+    told: set[str] = set()
+    for incident in sorted(_rows(connection, latest), key=lambda row: (row["onset_at"], row["incident_id"])):
+        if incident["last_window_at"] < now - FRESH or incident["raised_at"] is None or incident["alarm_id"] in told:
             continue
         of_day = _rows(connection, select(predictions).where(predictions.c.site == site.site, predictions.c.day == incident["day"]))
         if is_critical(incident, of_day, site=site):
             to = _links(connection, links, "anomaly_summary", suite="incidents", site=site, day=incident["day"])
             events.append(critical_incident(incident, of_day, site=site, links=to))
+            told.add(incident["alarm_id"])
     return events
 
 
@@ -129,21 +132,15 @@ def _overdue(connection: Connection, *, site: Site, now: datetime, links: LinksR
 
 
 def _drift(connection: Connection, *, site: Site, now: datetime, links: LinksResource) -> list[Event]:
-    """Sensors that drifted on each of the site's latest compared days, all of them against one version."""
-    d = drift_findings
-    days = select(d.c.day).where(d.c.site == site.site).distinct().order_by(d.c.day.desc()).limit(SUSTAINED_DAYS)
-    latest: Sequence[date] = list(connection.scalars(days))
-    if len(latest) < SUSTAINED_DAYS or latest[0] < (now - FRESH).date():
+    """What asks for retraining, by the site's own policy."""
+    found = sustained_drift(connection, site=site)
+    if found is None or found.day < (now - FRESH).date():
         return []
-    query = (
-        select(d.c.sensor_id, d.c.machine_id, d.c.model_version, func.max(d.c.psi).filter(d.c.day == latest[0]).label("psi"))
-        .where(d.c.site == site.site, d.c.day.in_(latest), d.c.is_drifted)
-        .group_by(d.c.sensor_id, d.c.machine_id, d.c.model_version)
-        .having(func.count() == SUSTAINED_DAYS)
-        .order_by(d.c.sensor_id)
-    )
-    to = _links(connection, links, "system_health", suite="drift_findings", site=site, day=latest[0])
-    return [sustained_drift({**row, "last_day": latest[0]}, site=site, links=to) for row in _rows(connection, query)]
+    to = _links(connection, links, "system_health", suite="drift_findings", site=site, day=found.day)
+    return [
+        lasting_drift(sensor, n_days=n, version=found.version, last_day=found.day, site=site, links=to)
+        for sensor, n in found.sensors.items()
+    ]
 
 
 def _links(connection: Connection, links: LinksResource, kind: str, *, suite: str, site: Site, day: date) -> Links:

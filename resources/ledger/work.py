@@ -279,7 +279,7 @@ def _modify(connection: Connection, order: dict[str, Any], decision: Decision, *
     if "not_after" in changes:
         values["due_at"] = changes["not_after"]
     if decision.skills is not None:
-        values["skills"] = list(decision.skills)
+        values["crew"] = [list(decision.skills)]  # one person who has them all
     if changes.keys() & {"not_before", "not_after"}:
         _demand_room(order | values)
     by_people = sorted({*(order["set_by_people"] or ()), *values})
@@ -322,7 +322,7 @@ def _take_off_the_newest_plan(connection: Connection, *, site: str, order_id: st
     taken = {}
     for table in (assignments, unplanned_orders):
         of_order = (table.c.site == site, table.c.day == newest, table.c.order_id == order_id)
-        taken[table] = connection.execute(delete(table).where(*of_order)).rowcount
+        taken[table] = min(1, connection.execute(delete(table).where(*of_order)).rowcount)  # a row for each of a crew
     connection.execute(
         update(plans)
         .where(plans.c.site == site, plans.c.day == newest)

@@ -290,7 +290,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def test_the_nightly_job_runs_the_three_checks_and_a_failed_one_is_an_error_that_stops_nothing(
+def test_the_nightly_job_runs_all_four_checks_and_a_failed_one_is_an_error_that_stops_nothing(
     history: History, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     history.sql("delete from quarantine_counts")
@@ -307,6 +307,7 @@ def test_the_nightly_job_runs_the_three_checks_and_a_failed_one_is_an_error_that
         "every_drop_adds_up": (False, dg.AssetCheckSeverity.ERROR),
         "files_of_drops_are_whole": (True, dg.AssetCheckSeverity.ERROR),
         "readings_come_from_drops": (True, dg.AssetCheckSeverity.ERROR),
+        "promotions_form_a_chain": (True, dg.AssetCheckSeverity.ERROR),
     }
 
 

@@ -12,9 +12,11 @@ import pytest
 import yaml
 from sqlalchemy import select
 
+from assets.champions import note_champion
+from assets.contest import compare
 from assets.learning import drift_report
 from assets.partitions import SiteDay
-from assets.training import compare, days_to_learn_from, material_of, note_champion, put_to_work, training_of
+from assets.training import days_to_learn_from, material_of, put_to_work, training_of
 from expectations.contracts import MACHINE_FEATURES
 from ml.detectors.fleet import SiteDetector
 from ml.drift import reference_sample
@@ -112,12 +114,23 @@ class KeptModels(ModelsResource):
     """The registry's part in a training, without MLflow: what was put under which alias, and the bytes of the champion."""
 
     kept: str = ""
+    champion: int | None = None
+
+    def version_of(self, site: str, alias: str) -> int | None:
+        return self.champion
 
     def load(self, site: str, version: int, *, artifact_sha256: str) -> bytes:
         return Path(self.kept).read_bytes()
 
     def promote(self, site: str, version: int, *, description: str) -> None:
         raise ConnectionError(f"no registry for {site} {version}: {description}")
+
+
+class DescribedModels(KeptModels):
+    """A registry that takes descriptions, and promotes nobody."""
+
+    def describe(self, site: str, version: int, *, description: str) -> None:
+        assert description.startswith("refused: ")
 
 
 def kept_models(path: Path, detector: SiteDetector) -> KeptModels:
@@ -289,11 +302,19 @@ def test_the_gate_with_real_detectors(ledger: LedgerResource, lake: LakeResource
     assert equal.is_better
     assert equal.figures["challenger_incidents_found"] == equal.figures["champion_incidents_found"] == 1
     assert equal.figures["days_that_the_champion_has_learned_from"] == 1
-    assert set(equal.metrics) == {"known_incidents", "known_incidents_found", "false_alarms_per_machine_month"}
+    assert equal.metrics["known_incidents_found"] == 1
+    assert equal.metrics["false_alarms_per_machine_month"] == equal.figures["challenger_false_alarms_per_machine_month"]
+    assert 0.5 < equal.metrics["scoring_time_ratio"] < 1.5, "it is compared with itself"
+    assert equal.metrics["replayed_faults"] >= 6
+    assert equal.figures["challenger_faults_found"] == equal.figures["champion_faults_found"] == equal.metrics["replayed_faults_found"]
 
     refused = compare(blunt, material, champion=1, ledger=ledger, models=models, site=SITE)
     assert not refused.is_better
-    assert refused.why.startswith("refused: it finds 0 of 1 known incidents, the champion 1 (2026-09-11 to 2026-09-12, not learned from")
+    said = "refused: it finds 0 of 1 known incidents, the champion 1; it finds "
+    assert refused.why.startswith(said)
+    assert "replayed faults, the champion 12 (2026-09-11 to 2026-09-12, not learned from" in refused.why, (
+        "blunt to what it took for healthy"
+    )
     assert "| known incidents found | 0 of 1 | 1 of 1 |" in refused.table
     json.dumps(refused.figures)
 
@@ -325,6 +346,9 @@ def test_a_training_that_dies_at_the_registry_leaves_a_version_and_no_promotion(
     models = kept_models(tmp_path / "none.bin", detector)
     comparison = compare(detector, material, champion=None, ledger=ledger, models=models, site=SITE)
     training = training_of(detector, material, comparison, site=SITE, run_id="r")
+    assert training.description.startswith("promoted: first detector of the site")
+    assert sorted(training.plots) == ["contributions.png", "reliability.png", "score_history.png"]
+    assert all(plot.startswith(b"\x89PNG\r\n") and len(plot) > 5000 for plot in training.plots.values())
     with pytest.raises(ConnectionError, match="in-sample"):
         put_to_work(Registered(1, "r", "a"), training, comparison, split=split, ledger=ledger, models=models, site=SITE)
     with ledger.begin() as connection:
@@ -334,16 +358,42 @@ def test_a_training_that_dies_at_the_registry_leaves_a_version_and_no_promotion(
         assert latest_champion(connection, site="s") is None
 
 
+def test_a_challenger_that_was_compared_with_someone_else_than_the_present_champion_is_not_promoted(
+    ledger: LedgerResource, lake: LakeResource, tmp_path: Path
+) -> None:
+    """Somebody has moved the alias while it was trained. The registry's promotion would raise; describing does not."""
+    stored_features(lake)
+    split = the_split(has_champion=False)
+    with ledger.begin() as connection:
+        material = material_of(connection, lake=lake, site=SITE, split=split)
+    detector = SiteDetector.fit(material.learned, site=SITE, held_out_from=material.held_out_from, seed=1)
+    models = kept_models(tmp_path / "none.bin", detector)
+    comparison = compare(detector, material, champion=None, ledger=ledger, models=models, site=SITE)
+    training = training_of(detector, material, comparison, site=SITE, run_id="r")
+    moved = DescribedModels(tracking_uri="", artifacts="", cache="", champion=7)
+    row = put_to_work(Registered(8, "r", "a"), training, comparison, split=split, ledger=ledger, models=moved, site=SITE)
+    assert (row["is_promoted"], row["from_version"], row["to_version"]) == (False, 7, 8)
+    assert row["why"] == "refused: it was compared with champion None, which is no longer the champion"
+    with ledger.begin() as connection:
+        assert latest_champion(connection, site="s") == 7
+
+
 def test_a_champion_that_the_ledger_has_not_seen_promoted_is_noted_once(ledger: LedgerResource) -> None:
     def noted() -> list[Mapping[str, object]]:
         with ledger.begin() as connection:
             return [dict(row) for row in connection.execute(select(promotions).order_by(promotions.c.promotion_id)).mappings()]
 
-    for champion, n in ((None, 0), (3, 1), (3, 1), (2, 2), (2, 2)):
+    for champion, n in ((None, 0), (3, 1), (3, 1), (2, 2), (2, 2), (None, 3), (None, 3)):
         with ledger.begin() as connection:
-            note_champion(connection, site=SITE, champion=champion)
+            note_champion(connection, site="s", champion=champion, noticed_by="run 7")
         assert len(noted()) == n
-    assert [(row["from_version"], row["to_version"], row["who"]) for row in noted()] == [(None, 3, "mlflow"), (3, 2, "mlflow")]
+    rows = noted()
+    assert [(row["from_version"], row["to_version"], row["who"]) for row in rows] == [
+        (None, 3, "mlflow"),
+        (3, 2, "mlflow"),
+        (2, None, "mlflow"),
+    ]
+    assert all(str(row["why"]).startswith("found so by run 7: ") for row in rows), "the time is that of the finding, and it says so"
 
 
 class ChampionOne(ModelsResource):

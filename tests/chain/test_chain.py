@@ -313,7 +313,7 @@ def test_work_approved_by_an_earlier_day_is_in_the_plan_in_force(chain: Chain) -
     wanted = OrderProposal(
         machine_id="HH-P101", failure_mode="ELE", priority="urgent", risk_cost=1e5, probability_7d=0.9, probability_30d=0.95,
         confidence=0.99, is_urgent=True, due_at=pd.Timestamp(LAST, tz="UTC"), title="Repair", actions=("Look",), reason="late data",
-        incident_ids=(), skills=("mechanical",), duration_h=2.0, parts=(),
+        incident_ids=(), crew=(("mechanical",),), duration_h=2.0, parts=(),
     )  # fmt: skip
     approved = ("approved", "approved by policy")
     with chain.ledger.begin() as connection:

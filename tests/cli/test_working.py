@@ -84,7 +84,7 @@ def test_an_order_is_changed_approved_begun_and_reported(say: Say, stored: Ledge
     assert "already been carried out" in say("decide", order, "modify", *WHO, *changes, "--request-id", "m")[1]
     with stored.begin() as connection:
         row = order_row(connection, order)
-    assert (row["priority"], row["skills"], row["due_at"].year) == ("low", ["mechanical", "electrical"], 2099)
+    assert (row["priority"], row["crew"], row["due_at"].year) == ("low", [["mechanical", "electrical"]], 2099)
     assert say("decide", order, "approve", *WHO)[0] == 0
     code, out, err = say("start", order, "--technician", "ben", "--at", "2026-10-07T08:00:00+02:00")
     assert (code, out.strip()) == (0, f"{order} is in progress."), err

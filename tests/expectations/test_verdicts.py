@@ -23,7 +23,7 @@ GOOD = {
 }  # fmt: skip
 # rule, evidence that just fails, evidence that just passes, words of the reason
 CASES: list[tuple[str, str, Any, Any, str]] = [
-    ("members_agree", "n_members_agreeing", 1, 2, "only 1 of 4 detectors saw it (2 wanted)"),
+    ("members_agree", "n_members_agreeing", 1, 2, "only 1 of 7 detectors saw it (2 wanted)"),
     ("peak_is_high", "peak_score", 0.69, 0.7, "its peak score was only 0.69 (0.7 wanted)"),
     ("lasts_long_enough", "duration_windows", 5, 6, "it lasted only 5 windows (6 windows wanted)"),
     ("is_sustained", "anomalous_share", 0.1, 0.25, "it flickered: only 10% of its windows were anomalous (25% wanted)"),
@@ -146,7 +146,7 @@ def test_the_policy_moves_the_thresholds() -> None:
     strict = VerdictPolicy(min_members_agreeing=4, worst_grade_allowed="A")
     judged = judge_incidents(evidence({"worst_grade": "B"}), policy=strict)
     assert judged["reasons"].tolist() == [
-        ["only 3 of 4 detectors saw it (4 wanted)", "of the sensors it rests on, T1 has grade B (A wanted)"]
+        ["only 3 of 7 detectors saw it (4 wanted)", "of the sensors it rests on, T1 has grade B (A wanted)"]
     ]
 
 
@@ -210,7 +210,7 @@ def test_each_claim_says_its_threshold() -> None:
     strict = VerdictPolicy(min_members_agreeing=4, worst_grade_allowed="B", max_site_share=0.25, min_hours_since_start=3.5)
     (rules,) = judge_incidents(evidence({}), policy=strict)["rules"]
     said = {rule["name"]: rule["claim"] for rule in rules}
-    assert said["members_agree"] == "at least 4 of 4 detectors saw it"
+    assert said["members_agree"] == "at least 4 of 7 detectors saw it"
     assert said["sensors_are_trustworthy"] == "the sensors it rests on have grade A or B, or it is about a faulty sensor"
     assert said["site_did_not_move_at_once"] == "at most 25% of the site's other machines were anomalous with it"
     assert said["machine_had_settled"] == "the machine had run for at least 3.5 h by its middle"

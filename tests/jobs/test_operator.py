@@ -218,7 +218,7 @@ def test_a_modification_changes_priority_window_and_skills(desk: Desk) -> None:
     with desk.ledger.begin() as connection:
         row = order_row(connection, order)
         assert connection.scalar(select(decisions.c.confidence)) == 0.6
-    assert (row["state"], row["priority"], row["skills"]) == ("awaiting_decision", "low", ["electrical"])
+    assert (row["state"], row["priority"], row["crew"]) == ("awaiting_decision", "low", [["electrical"]])
     assert (row["not_before"], row["due_at"]) == (datetime(2026, 10, 8, 6, tzinfo=UTC), datetime(2026, 10, 9, 6, tzinfo=UTC))
 
 

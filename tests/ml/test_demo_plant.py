@@ -11,6 +11,7 @@ import yaml
 from ml.plant import Site
 from ml.simulation.faults import DEMONSTRATED_KINDS, Fault, default_faults
 from ml.simulator import simulate
+from ml.workload import able_of, crews_of
 
 PLANT = Path(__file__).parents[2] / "plant"
 START = date(2026, 9, 14)
@@ -75,7 +76,7 @@ def test_every_repair_finds_hands_and_some_part_is_out_of_stock(sites: tuple[Sit
     for site in sites:
         assert len(site.technicians) in (4, 5)
         for mode in ("VIB", "ELP", "PLU", "AIR", "ELE", "OHE", "PDE"):
-            assert any(set(site.repair(mode).skills) <= set(t.skills) for t in site.technicians), (site.site, mode)
+            assert crews_of(able_of(tuple(r.skills for r in site.repair(mode).crew), site=site), site=site)[0], (site.site, mode)
         needed = {p for repair in site.repairs.values() for p in repair.parts}
         assert any(p.in_stock == 0 and p.lead_time_days > 0 and p.part_id in needed for p in site.parts)
         hours = [(t.end.hour + t.end.minute / 60 - t.start.hour - t.start.minute / 60) % 24 for x in site.technicians for t in x.shifts]

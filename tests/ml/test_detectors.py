@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from expectations.contracts import ANOMALY_SCORES
+from expectations.contracts import ANOMALY_SCORES, MEMBERS
 from ml.detectors.fleet import NotTrainable, SiteDetector
 from ml.detectors.windows import roles
 from ml.incidents import alarms
@@ -88,8 +88,7 @@ def test_the_scores_are_the_stored_table(detector: SiteDetector) -> None:
 def test_fresh_healthy_days_raise_hardly_any_alarm(detector: SiteDetector) -> None:
     fresh = pd.concat([_features(m, days=30, seed=50 + i) for i, m in enumerate(SITE.machines)])
     scores = detector.score(fresh, site=SITE, model_version=1)
-    assert (scores["score"] >= 0.62).mean() < 0.003
-    assert (scores["score"] >= 1 / 6).mean() == pytest.approx(0.1, abs=0.04)  # 1/6 is p = 0.1
+    assert (scores["score"] >= 0.6).mean() < 0.003
     assert len(alarms(scores, site=SITE)) <= 2  # in two machine-months
 
 
@@ -133,7 +132,7 @@ def test_a_stuck_sensor_is_named_by_its_spread(detector: SiteDetector) -> None:
     features.loc[stuck, ["mean", "std", "slope_per_h"]] = [50.0, 0.0, 0.0]
     scores = detector.score(features, site=SITE, model_version=1).iloc[-100:]
     moved = json.loads(scores["moved_sensors"].iloc[-1])["P1-temperature-0"]
-    assert scores["score"].min() > 0.62
+    assert scores["score"].min() > 0.6
     assert (moved["feature"], moved["z"] < -8) == ("std", True)
 
 
@@ -143,14 +142,14 @@ def test_stops_are_not_scored_and_the_machine_settles_after_them(detector: SiteD
     settle = SITE.policy.detection.settle_windows
     expected = ["scored"] + ["stopped"] * 12 + ["settling"] * settle + ["scored"]
     assert scores["state"].iloc[stop - 1 : stop + 13 + settle].tolist() == expected
-    assert (scores["score"] < 0.62).sum() == (scores["state"] == "scored").sum()
+    assert (scores["score"] < 0.6).sum() == (scores["state"] == "scored").sum()
 
 
 def test_a_missing_sensor_does_not_alarm_and_half_of_them_are_too_few(detector: SiteDetector) -> None:
     features = _features(SITE.machines[0], days=2, seed=94, stops=False)
     without_one = detector.score(features[features["sensor_id"] != "P1-current-3"], site=SITE, model_version=1)
     assert (without_one["state"] == "scored").all()
-    assert (without_one["score"] >= 0.62).mean() < 0.02
+    assert (without_one["score"] >= 0.6).mean() < 0.02
     assert not without_one["moved_sensors"].str.contains("current").any()
     one_left = features[features["sensor_id"] == "P1-current-3"]
     assert (detector.score(one_left, site=SITE, model_version=1)["state"] == "too_few_readings").all()
@@ -190,7 +189,7 @@ def test_a_new_machine_takes_the_model_of_its_class() -> None:
     assert "no other fan" in detector.untrained["F1"]
     scores = detector.score(pd.concat(few), site=site, model_version=1)
     assert set(scores["machine_id"]) == {"P3"}
-    assert (scores["score"] >= 0.62).mean() < 0.02
+    assert (scores["score"] >= 0.6).mean() < 0.02
 
 
 def test_without_enough_healthy_windows_there_is_no_detector() -> None:
@@ -211,3 +210,52 @@ def test_no_features_give_an_empty_table_of_the_right_shape(detector: SiteDetect
 
 def test_a_role_is_the_type_and_its_place() -> None:
     assert roles(_machine("M", types=("temperature", "vibration", "temperature"))) == ("temperature#0", "vibration#0", "temperature#1")
+
+
+def test_a_sensor_that_never_moved_is_refused_by_name_and_the_others_are_trained() -> None:
+    features = HEALTHY.copy()
+    is_flow = features["sensor_id"] == "P1-flow-2"
+    features.loc[is_flow, ["mean", "std", "slope_per_h"]] = [12.5, 0.0, 0.0]
+    detector = SiteDetector.fit(features, site=SITE, held_out_from=HELD_OUT, seed=7)
+    assert list(detector.refused_sensors) == ["P1-flow-2"]
+    assert "reads 12.5 in every one of the" in detector.refused_sensors["P1-flow-2"]
+    assert SiteDetector.from_bytes(detector.to_bytes()).refused_sensors == detector.refused_sensors
+    assert set(detector.models) == {"P1", "P2"}
+
+
+def test_a_day_scored_alone_and_within_a_fortnight_come_to_the_same(detector: SiteDetector) -> None:
+    day = START + pd.Timedelta(days=9)
+    whole = detector.score(HEALTHY, site=SITE, model_version=1)
+    of_day = HEALTHY[(HEALTHY["window_start"] >= day - pd.Timedelta(days=1)) & (HEALTHY["window_start"] < day + pd.Timedelta(days=1))]
+    alone = detector.score(of_day, site=SITE, model_version=1, since=day)
+    within = whole[(whole["window_start"] >= day) & (whole["window_start"] < day + pd.Timedelta(days=1))].reset_index(drop=True)
+    assert len(alone) == 2 * 144
+    numbers = [c for c in alone.columns if alone[c].dtype == np.float64]
+    # what a chart remembers is cut off after 128 windows, what it weighs then is not nothing
+    np.testing.assert_allclose(alone[numbers], within[numbers], atol=0.02)
+    pd.testing.assert_frame_equal(alone[["machine_id", "window_start", "state"]], within[["machine_id", "window_start", "state"]])
+
+
+def test_a_slow_drift_is_seen_by_the_cusum_and_the_forecast_while_hardly_a_single_window_is_odd(detector: SiteDetector) -> None:
+    drift = np.linspace(0, 8.0, 6 * 144)  # of a temperature that the load moves by three degrees
+    drifting = _features(SITE.machines[0], days=6, seed=99, shift={"P1-temperature-0": drift}, stops=False)
+    scores = detector.score(drifting, site=SITE, model_version=1)
+    at_the_end = (scores.iloc[-144:][list(MEMBERS)] >= SITE.policy.detection.on_threshold).mean()
+    assert at_the_end["cusum"] > 0.8
+    assert at_the_end["forecast"] > 0.8
+    assert at_the_end["robust_z"] < 0.2
+    assert at_the_end["isolation_forest"] < 0.1
+
+
+def test_until_a_week_was_seen_only_the_forecast_may_raise_an_alarm() -> None:
+    young = SiteDetector.fit(
+        HEALTHY[HEALTHY["window_start"] < START + pd.Timedelta(days=6)], site=SITE, held_out_from=START + pd.Timedelta(days=4), seed=7
+    )
+    level = np.full(4 * 144, 30.0)  # from the first window on, so that nothing changes
+    scores = young.score(
+        _features(SITE.machines[0], days=4, seed=98, shift={"P1-temperature-0": level}, stops=False), site=SITE, model_version=1
+    )
+    settled = scores[(scores["window_start"] >= START + pd.Timedelta(days=2))]
+    assert (settled[["robust_z", "ewma", "cusum", "pca_t2", "pca_q", "isolation_forest"]] < SITE.policy.detection.on_threshold).all(
+        axis=None
+    )

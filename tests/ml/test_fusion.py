@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from ml.detectors.fusion import Tail, combined_surprise, fit_tail, pareto_shape, pooled_shape, score_of, tail_excesses
+from ml.detectors.fusion import Tail, combined_surprise, fit_tail, pareto_shape, pooled_shape, tail_excesses
 
 
 @pytest.mark.parametrize("true_shape", [0.0, 0.2, 0.4])
@@ -80,7 +80,3 @@ def test_the_combination_is_the_cauchy_combination() -> None:
 def test_one_certain_member_carries_the_combination_to_its_end() -> None:
     surprise = combined_surprise(np.array([[1e-25, 0.5, 0.5, 0.5]]))
     assert surprise[0] == pytest.approx(25 - np.log10(4), abs=1e-6)
-
-
-def test_the_score_of_one_window_in_a_machine_month() -> None:
-    np.testing.assert_allclose(score_of(np.array([1 / 4320, 1.0, 1e-9])), [0.6059, 0.0, 1.0], atol=1e-4)

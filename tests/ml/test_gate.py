@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ml.fault_replay import KindFound
 from ml.gate import Performance, as_markdown, figures, is_real, objections, performance
 from ml.plant import Machine, Sensor, Site
 
@@ -159,3 +160,31 @@ def test_the_comparison_is_told_in_figures_and_as_a_table() -> None:
     alone = as_markdown(challenger, None, names=("challenger", "champion 4"), days="March")
     assert "champion" not in alone
     assert not any(name.startswith("champion") for name in figures(challenger, None))
+
+
+def with_faults(*found: int) -> Performance:
+    kinds = tuple(KindFound(name, 8, n, n, delay_h=2.0, lead_time_h=None) for name, n in zip(("step", "stuck_sensor"), found, strict=True))
+    return Performance(2, 0, 0, 0, 1.0, kinds)
+
+
+def test_fewer_replayed_faults_are_refused_whichever_kind_they_are_of() -> None:
+    assert objections(with_faults(7, 8), with_faults(8, 8)) == ("it finds 15 of 16 replayed faults, the champion 16",)
+    assert objections(with_faults(8, 7), with_faults(7, 8)) == ()
+    assert objections(with_faults(8, 8), with_faults(7, 8)) == ()
+
+
+def test_more_than_half_as_slow_again_is_refused() -> None:
+    same = with_faults(8, 8)
+    assert objections(same, same, time_ratio=1.5) == ()
+    assert objections(same, same, time_ratio=1.51) == ("it scores in 1.51 times the champion's time, 1.5 are allowed",)
+
+
+def test_the_table_has_each_kind_of_fault_and_the_time() -> None:
+    growing = KindFound("seal_leak", 5, 4, 4, delay_h=20.0, lead_time_h=28.25)
+    challenger, champion = (Performance(2, 0, 0, 0, 1.0, (growing, *p.kinds)) for p in (with_faults(7, 8), with_faults(8, 8)))
+    table = as_markdown(challenger, champion, names=("challenger", "champion 4"), days="March", time_ratio=0.5)
+    assert "| replayed faults found | 19 of 21 | 20 of 21 |" in table
+    assert "| - seal leak | 4 of 5, 28.2 h before the limit | 4 of 5, 28.2 h before the limit |" in table
+    assert "| - step | 7 of 8, 2.0 h after the onset | 8 of 8, 2.0 h after the onset |" in table
+    assert "| scoring time, of the champion's | 0.50 | 1 |" in table
+    assert figures(challenger, champion)["challenger_found_step"] == 7

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 
-from ml.detectors.forest import expected_path_length, fit_forest
-from ml.detectors.members import SMOOTHED_WINDOWS, _tail_aware_scale, fit_baseline, fit_pca, robust_z_statistic, smoothed
-from ml.detectors.windows import SCORED, SETTLING, STOPPED, TOO_FEW, MachineWindows, _states
+from ml.detectors.baseline import fit_baseline, tail_aware_scale
+from ml.detectors.pca import Pca
+from ml.detectors.robust_z import SMOOTHED_WINDOWS, RobustZ, largest
+from ml.detectors.running import smoothed
+from ml.detectors.windows import RUNNING, SCORED, SETTLING, STOPPED, TOO_FEW, MachineWindows, states
 
 
 def _correlated(n: int = 800, seed: int = 3) -> np.ndarray:
@@ -13,14 +15,16 @@ def _correlated(n: int = 800, seed: int = 3) -> np.ndarray:
     return load @ mixing + 0.2 * rng.standard_normal((n, 6))
 
 
-def _windows(mean: np.ndarray, std: np.ndarray | None = None, slope: np.ndarray | None = None, *, minutes: int = 10) -> MachineWindows:
+def windows_of(mean: np.ndarray, std: np.ndarray | None = None, slope: np.ndarray | None = None, *, minutes: int = 10) -> MachineWindows:
     n = len(mean)
     starts = np.datetime64("2026-03-02T00:00", "us") + np.arange(n) * np.timedelta64(minutes, "m")
     return MachineWindows(
         "M1",
         starts=starts,
+        index=starts.astype(np.int64) // (minutes * 60_000_000),
         hours=(starts.astype("datetime64[h]").astype(np.int64) % 24),
         state=np.full(n, SCORED),
+        regime=np.full(n, RUNNING),
         spell=np.zeros(n, dtype=np.int64),
         mean=mean,
         std=np.zeros_like(mean) if std is None else std,
@@ -33,7 +37,7 @@ def test_t2_and_q_agree_with_scikit_learn() -> None:
 
     z = _correlated()
     z = z - z.mean(axis=0)  # scikit-learn centres, ours takes 0 as the centre
-    ours = fit_pca(z)
+    ours = Pca.fit(z)
     theirs = PCA(n_components=ours.loadings.shape[1]).fit(z)
     fresh = _correlated(seed=4)
     scores = theirs.transform(fresh)
@@ -49,13 +53,13 @@ def test_t2_and_q_agree_with_scikit_learn() -> None:
 def test_as_many_components_are_kept_as_explain_nine_tenths() -> None:
     z = _correlated()
     values = np.sort(np.linalg.eigvalsh(z.T @ z))[::-1]
-    k = fit_pca(z).loadings.shape[1]
+    k = Pca.fit(z).loadings.shape[1]
     assert values[:k].sum() / values.sum() >= 0.9 > values[: k - 1].sum() / values.sum()
 
 
 def test_a_broken_correlation_shows_in_q_and_names_its_column() -> None:
     z = _correlated()
-    pca = fit_pca(z)
+    pca = Pca.fit(z)
     broken = z[:1].copy()
     broken[0, 4] += 2.0
     _, before = pca.contributions(z)
@@ -66,7 +70,7 @@ def test_a_broken_correlation_shows_in_q_and_names_its_column() -> None:
 
 def test_a_missing_value_is_imputed_so_that_it_adds_nothing_to_q() -> None:
     z = _correlated()
-    pca = fit_pca(z)
+    pca = Pca.fit(z)
     row = z[:1].copy()
     row[0, 2] = np.nan
     filled = pca.impute(row)
@@ -75,69 +79,59 @@ def test_a_missing_value_is_imputed_so_that_it_adds_nothing_to_q() -> None:
     np.testing.assert_array_equal(np.delete(filled, 2, axis=1), np.delete(row, 2, axis=1))
 
 
-def test_the_forest_scores_as_scikit_learn_does() -> None:
-    from sklearn.ensemble import IsolationForest
-
-    z = _correlated()
-    fresh = np.vstack([_correlated(seed=9)[:50], np.full((1, 6), 9.0)])
-    theirs = IsolationForest(n_estimators=100, max_samples=256, random_state=7).fit(z)
-    np.testing.assert_allclose(fit_forest(z, seed=7).statistic(fresh), -theirs.score_samples(fresh), rtol=1e-6)
-
-
-def test_the_expected_path_length_of_small_trees() -> None:
-    # 1 split isolates two samples; c(3) = 2 H(2) - 2 * 2 / 3 with H(2) by its approximation ln 2 + 0.5772
-    np.testing.assert_allclose(expected_path_length(np.array([1, 2, 3])), [0, 1, 2 * (np.log(2) + 0.5772156649) - 4 / 3])
-
-
 def test_robust_z_knows_the_time_of_day() -> None:
     rng = np.random.default_rng(0)
     n = 14 * 144
     rhythm = 10 * np.sin(2 * np.pi * np.arange(n) / 144)
-    windows = _windows((50 + rhythm + rng.standard_normal(n))[:, None], slope=rng.standard_normal((n, 1)))
-    baseline = fit_baseline(windows)
+    windows = windows_of((50 + rhythm + rng.standard_normal(n))[:, None], slope=rng.standard_normal((n, 1)))
+    baseline, _ = fit_baseline(windows)
     assert baseline is not None
-    night = _windows(np.full((1, 1), 50.0 + 10))  # what is usual at 06:00 comes at midnight
-    overall, hourly = baseline.standardise(night)
-    assert abs(overall[0, 0]) < 2
-    assert hourly[0, 0] > 4
+    night = windows_of(np.full((1, 1), 50.0 + 10))  # what is usual at 06:00 comes at midnight
+    view = baseline.view(night)
+    assert abs(view.z[0, 0]) < 2
+    assert view.hourly[0, 0] > 4
 
 
 def test_columns_without_spread_are_left_out() -> None:
     n = 500
-    baseline = fit_baseline(_windows(np.random.default_rng(1).normal(5, 1, (n, 1)), minutes=60))
+    baseline, constant = fit_baseline(windows_of(np.random.default_rng(1).normal(5, 1, (n, 1)), minutes=60))
     assert baseline is not None
     assert baseline.kept.tolist() == [0]  # hourly readings: std and slope are 0 in every window
-    assert fit_baseline(_windows(np.full((n, 2), 5.0))) is None
+    assert constant.tolist() == []
+    nothing, constant = fit_baseline(windows_of(np.full((n, 2), 5.0)))
+    assert nothing is None
+    assert constant.tolist() == [0, 1]
 
 
 def test_a_column_that_hardly_ever_moves_keeps_a_scale_above_zero() -> None:
     column = np.zeros((1000, 1))
     column[::200] = 1.0
-    assert _tail_aware_scale(column)[0] > 0
+    assert tail_aware_scale(column)[0] > 0
 
 
 def test_heavy_tails_widen_the_scale_and_normal_ones_do_not() -> None:
     rng = np.random.default_rng(2)
     normal, heavy = rng.standard_normal((20_000, 1)), rng.standard_t(2, (20_000, 1))
-    assert _tail_aware_scale(normal)[0] == pytest.approx(1.0, abs=0.06)
-    assert _tail_aware_scale(heavy)[0] > 2 * 1.4826 * np.median(np.abs(heavy))
+    assert tail_aware_scale(normal)[0] == pytest.approx(1.0, abs=0.06)
+    assert tail_aware_scale(heavy)[0] > 2 * 1.4826 * np.median(np.abs(heavy))
 
 
 def test_a_small_shift_that_stays_is_as_telling_as_a_large_one() -> None:
     rng = np.random.default_rng(4)
-    baseline = fit_baseline(_windows(rng.standard_normal((2000, 1)), slope=rng.standard_normal((2000, 1))))
+    healthy = windows_of(rng.standard_normal((2000, 1)), slope=rng.standard_normal((2000, 1)))
+    baseline, _ = fit_baseline(healthy)
     assert baseline is not None
-    shifted = _windows(np.full((SMOOTHED_WINDOWS, 1), 1.5))
-    _, hourly = baseline.standardise(shifted)
-    assert robust_z_statistic(hourly)[0] < 2
-    assert robust_z_statistic(hourly)[-1] > 3.5
+    shifted = baseline.view(windows_of(np.full((SMOOTHED_WINDOWS, 1), 1.5)))
+    telling = largest(RobustZ.fit(baseline.view(healthy)).telling(shifted))
+    assert telling[0] < 2
+    assert telling[-1] > 3.5
 
 
 def test_the_running_mean_does_not_reach_across_a_stop() -> None:
     width = SMOOTHED_WINDOWS
     values = np.arange(2.0 * width)[:, None]
     spell = np.repeat([1, 2], width)
-    mean = smoothed(values, spell=spell)
+    mean = smoothed(values, spell=spell, width=width)
     assert np.flatnonzero(np.isfinite(mean[:, 0])).tolist() == [width - 1, 2 * width - 1]
     assert mean[width - 1, 0] == pytest.approx((width - 1) / 2)
 
@@ -146,10 +140,10 @@ def test_a_machine_settles_after_a_stop_and_not_after_a_gap() -> None:
     index = np.array([0, 1, 2, 3, 4, 5, 9, 10, 11, 20, 21])
     runs = np.array([1, 0, 1, 1, 1, 1, 1, 0, 1, 1, 1], dtype=bool)
     coverage = np.array([1, 1, 1, 1, 1, 1, 0.49, 1, 1, 1, 1])
-    states = _states(index, runs=runs, coverage=coverage, settle_windows=2)
-    assert states.tolist() == [SCORED, STOPPED, SETTLING, SETTLING, SCORED, SCORED, TOO_FEW, STOPPED, SETTLING, SCORED, SCORED]
+    found = states(index, runs=runs, coverage=coverage, settle_windows=2)
+    assert found.tolist() == [SCORED, STOPPED, SETTLING, SETTLING, SCORED, SCORED, TOO_FEW, STOPPED, SETTLING, SCORED, SCORED]
 
 
 def test_a_gap_after_a_stop_ends_with_settling() -> None:
-    states = _states(np.array([0, 40, 41, 42]), runs=np.array([False, True, True, True]), coverage=np.ones(4), settle_windows=2)
-    assert states.tolist() == [STOPPED, SETTLING, SETTLING, SCORED]
+    found = states(np.array([0, 40, 41, 42]), runs=np.array([False, True, True, True]), coverage=np.ones(4), settle_windows=2)
+    assert found.tolist() == [STOPPED, SETTLING, SETTLING, SCORED]

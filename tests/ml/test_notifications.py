@@ -14,11 +14,11 @@ from ml.notifications import (
     critical_incident,
     decision_wanted,
     is_critical,
+    lasting_drift,
     overdue,
     run_failed,
     scheduled,
     summary,
-    sustained_drift,
     told,
     trial,
 )
@@ -33,7 +33,8 @@ ORDER: dict[str, Any] = {
     "due_at": datetime(2026, 11, 25, 13, tzinfo=UTC), "actions": ["Lock out", "Replace the bearing"], "parts": ["bearing"],
 }  # fmt: skip
 INCIDENT: dict[str, Any] = {
-    "incident_id": "P1@x", "machine_id": "P1", "onset_at": SINCE, "last_window_at": SINCE, "ended_at": None, "label": None,
+    "incident_id": "P1@x", "alarm_id": "P1@x", "machine_id": "P1", "onset_at": SINCE, "last_window_at": SINCE, "ended_at": None,
+    "label": None,
     "verdict": "credible", "failure_mode": "VIB", "top_sensor_id": "P1-VIB", "direction": 1, "peak_score": 0.97, "confidence": 0.9,
     "day": date(2026, 11, 20),
 }  # fmt: skip
@@ -209,12 +210,10 @@ def test_overdue_work_says_since_when_and_in_which_state() -> None:
     assert overdue(ORDER, site=site(), links=LINKS).severity == "warning"
 
 
-def test_drift_names_sensor_version_and_distance() -> None:
-    found = {"sensor_id": "P1-VIB", "machine_id": "P1", "model_version": 3, "last_day": date(2026, 11, 20), "psi": 0.8149}
-    made = sustained_drift(found, site=site(), links=LINKS)
+def test_drift_names_sensor_version_and_days() -> None:
+    made = lasting_drift("P1-VIB", n_days=4, version=3, last_day=date(2026, 11, 20), site=site(), links=LINKS)
     assert made.key == "drift:works:P1-VIB:v3"
-    assert "PSI 0.81 on 2026-11-20" in made.body
-    assert "detector version 3" in made.body
+    assert "detector version 3 was trained on, on 4 of the 5 days up to 2026-11-20." in made.body
 
 
 def test_failures_say_which_run_of_what_and_cut_long_errors() -> None:

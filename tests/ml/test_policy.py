@@ -165,7 +165,7 @@ def test_a_likely_failure_with_a_credible_incident_is_a_repair():
     assert order.risk_cost == pytest.approx(0.95 * 2 * 16 * 1000)
     assert order.due_at == AS_OF + pd.Timedelta(days=2)
     assert order.title == "Repair p1: vibration (bearing wear)"
-    assert (order.actions, order.skills, order.duration_h, order.parts) == (("Replace the bearing",), ("mechanical",), 4, ("bearing",))
+    assert (order.actions, order.crew, order.duration_h, order.parts) == (("Replace the bearing",), (("mechanical",),), 4, ("bearing",))
     assert order.reason == (
         "1 incident, confidence 90%, peak score 0.90; failure within 30 days with probability 95%, one chance in ten within 2.0 days."
     )

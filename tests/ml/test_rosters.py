@@ -4,8 +4,8 @@ from datetime import UTC, date, datetime, time
 
 import pytest
 
-from ml.plant import Machine, Sensor, Shift, Site, Technician
-from ml.rosters import Interval, absences, working_intervals
+from ml.plant import Break, Machine, Sensor, Shift, Site, StopWindow, Technician
+from ml.rosters import Interval, absences, break_intervals, stop_intervals, working_intervals
 
 DAY, NIGHT = Shift(start=time(8), end=time(16)), Shift(days=("mon", "tue", "wed", "thu", "fri", "sat", "sun"), start=time(22), end=time(6))
 
@@ -77,3 +77,35 @@ def test_the_range_clips():
 def test_an_unknown_country_is_named():
     with pytest.raises(ValueError, match="no public holidays known for country 'XX'"):
         intervals("2026-11-02T00:00", "2026-11-03T00:00", DAY, site=a_site(country="XX"))
+
+
+def test_breaks_are_those_of_shifts_that_are_worked_on_the_wall_clock():
+    shift = Shift(days=NIGHT.days, start=time(22), end=time(6), breaks=(Break(start=time(2, 15), end=time(2, 45)),))
+    technician = Technician(technician_id="t", name="T", skills=("x",), shifts=(shift,), absent_on=(date(2026, 10, 26),))
+
+    def breaks(start: str, end: str) -> list[tuple[str, str]]:
+        return [shown(i) for i in break_intervals(technician, site=a_site(), start=at(start), end=at(end))]
+
+    # Berlin: UTC+2 until 01:00 UTC on the 25th, whose 02:15 comes twice: the first is the break. Nobody comes on the 26th.
+    assert breaks("2026-10-23T12:00", "2026-10-27T12:00") == [("24. 00:15", "24. 00:45"), ("25. 00:15", "25. 00:45")]
+    # On 29 March 02:15 is skipped: the break is at 03:15 on the clock, 01:15 UTC.
+    assert breaks("2026-03-28T12:00", "2026-03-29T12:00") == [("29. 01:15", "29. 01:45")]
+
+
+def test_a_break_must_lie_within_its_shift():
+    with pytest.raises(ValueError, match="the break from 05:00 to 06:30 does not lie within the shift"):
+        Shift(start=time(22), end=time(6), breaks=(Break(start=time(5), end=time(6, 30)),))
+
+
+def test_stop_windows_are_weekly_or_between_two_days_and_one_where_they_touch():
+    site = a_site()
+    windows = (
+        StopWindow(days=("sat",), start=time(20), end=time(0)),
+        StopWindow(days=("sun",), start=time(0), end=time(4)),
+        StopWindow(start=time(12), end=time(13), first_day=date(2026, 10, 27), last_day=date(2026, 10, 27)),
+    )
+    machine = site.machines[0].model_copy(update={"stop_windows": windows})
+    found = [shown(i) for i in stop_intervals(machine, site=site, start=at("2026-10-20T00:00"), end=at("2026-10-30T00:00"))]
+    assert found == [("24. 18:00", "25. 03:00"), ("27. 11:00", "27. 12:00")], "from 20:00 in summer time to 04:00 in winter time"
+    always = stop_intervals(site.machines[0], site=site, start=at("2026-10-20T00:00"), end=at("2026-10-30T00:00"))
+    assert [shown(i) for i in always] == [("20. 00:00", "30. 00:00")]

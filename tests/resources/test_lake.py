@@ -139,3 +139,13 @@ def test_no_days_are_an_empty_table_with_its_columns_and_types(lake: LakeResourc
     pd.testing.assert_series_equal(found.dtypes, CONTRACTS[table].schema.empty_table().to_pandas().dtypes)
     some = CONTRACTS[table].names[:2]
     assert list(lake.read_days(table, site="s", start=DAY, end=DAY, columns=some).columns) == some
+
+
+def test_days_stored_before_a_column_was_there_are_read_with_those_after(lake: LakeResource) -> None:
+    later = date(2026, 10, 6)
+    lake.write("sensor_readings", readings(1.0), **WHERE)
+    new = pq.ParquetFile(lake.write("sensor_readings", readings(2.0, day=later), site="s", day=later)).read()
+    pq.write_table(new.append_column("added", pa.array([7.0])), lake.path("sensor_readings", site="s", day=later))
+    both = lake.read_days("sensor_readings", site="s", start=DAY, end=later)
+    assert both["value"].tolist() == [1.0, 2.0]
+    assert both["added"].isna().tolist() == [True, False]

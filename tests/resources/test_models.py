@@ -68,6 +68,8 @@ def training(seed: int) -> Training:
         detector=detector.to_bytes(),
         params={"seed": seed, "n_days": 4},
         metrics={"false_alarms_per_machine_month": 0.25},
+        description="| | challenger |\n| --- | --- |",
+        plots={"reliability.png": b"\x89PNG"},
         tags={"data_sha256": "d" * 64},
         input_example=example,
         output_example=detector.score(example, site=SITE, model_version=1).drop(columns="model_version"),
@@ -138,6 +140,10 @@ def test_the_run_says_what_was_trained_on_what(models: ModelsResource, registere
     assert run.info.run_name == "plant, seed 1"
     assert run.data.params == {"seed": "1", "n_days": "4"}
     assert run.data.metrics["false_alarms_per_machine_month"] == 0.25
+    assert run.data.tags["mlflow.note.content"] == "|&emsp; | challenger |\n| --- | --- |", "with room between the columns"
+    assert [f.path for f in client.list_artifacts(run.info.run_id, "plots")] == ["plots/reliability.png"]
+    kind = client.get_experiment(run.info.experiment_id).tags["mlflow.experimentKind"]
+    assert kind == "custom_model_development", "its page is not one for language models"
     assert run.data.tags["data_sha256"] == "d" * 64
     assert run.data.tags["artifact_sha256"] == registered[0].artifact_sha256
     version = client.get_model_version("detector-plant", "1")
@@ -197,7 +203,7 @@ def test_a_byte_changed_in_the_artifact_store_is_refused(
     [stored] = [p for p in Path(models.artifacts).rglob("detector.bin") if p.read_bytes() == trainings[0].detector]
     before = flip_a_byte(stored)
     try:
-        with pytest.raises(ArtifactRefused, match="Restore the file or promote another version"):
+        with pytest.raises(ArtifactRefused, match="Restore the file in MLflow's artifact store or promote another version"):
             models.load("plant", 1, artifact_sha256=registered[0].artifact_sha256)
         assert not Path(models.cache, "plant").exists()
         assert models.load("plant", 2, artifact_sha256=registered[1].artifact_sha256) == trainings[1].detector

@@ -59,7 +59,7 @@ def assess_again(ledger: LedgerResource, order_id: str, *, state: str = "awaitin
         actions=("Look",),
         reason="worse",
         incident_ids=("P1@i",),
-        skills=("electrical",),
+        crew=(("electrical",),),
         duration_h=2.0,
         parts=(),
     )
@@ -83,7 +83,7 @@ def test_a_modification_changes_the_work_not_the_state_and_is_audited(ledger: Le
     order = waiting_order(ledger, "s")
     assert changed(ledger, order, priority="urgent", skills=["electrical"], confidence=0.8, request_id="r", **WINDOW)
     after = row(ledger, order)
-    assert (after["state"], after["priority"], after["is_urgent"], after["skills"]) == ("awaiting_decision", "urgent", True, ["electrical"])
+    assert (after["state"], after["priority"], after["is_urgent"], after["crew"]) == ("awaiting_decision", "urgent", True, [["electrical"]])
     assert (after["not_before"], after["due_at"]) == (WINDOW["not_before"], WINDOW["not_after"])
     with ledger.begin() as connection:
         said = connection.execute(select(decisions)).mappings().one()
@@ -113,7 +113,7 @@ def test_what_a_person_set_stays_when_the_next_day_is_assessed(ledger: LedgerRes
     assess_again(ledger, order)
     after = row(ledger, order)
     assert (after["priority"], after["is_urgent"]) == ("low", False)
-    assert (after["skills"], after["due_at"]) == (["mechanical", "crane"], NOON + timedelta(days=9))
+    assert (after["crew"], after["due_at"]) == ([["mechanical", "crane"]], NOON + timedelta(days=9))
     assert (after["risk_cost"], after["title"], after["reason"]) == (900.0, "Repair P1 now", "worse"), "all else follows the findings"
 
 
@@ -133,10 +133,10 @@ def test_a_ledger_taken_back_forgets_what_a_person_set_since_and_keeps_what_was_
     with ledger.begin() as connection:
         rewind(connection, site="s", start=DAY + timedelta(days=1))
     assert (row(ledger, later)["set_by_people"], row(ledger, later)["not_before"]) == (None, None)
-    assert row(ledger, before)["set_by_people"] == ["not_before", "skills"]
+    assert row(ledger, before)["set_by_people"] == ["crew", "not_before"]
     assert row(ledger, before)["not_before"] == NOON + timedelta(days=3)
     assess_again(ledger, later)
-    assert row(ledger, later)["skills"] == ["electrical"]
+    assert row(ledger, later)["crew"] == [["electrical"]]
 
 
 def test_the_policy_does_not_approve_what_a_person_called_less_than_urgent(ledger: LedgerResource) -> None:

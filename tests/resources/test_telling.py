@@ -12,7 +12,7 @@ from ml.plant import Machine, Sensor, Site
 from resources.ledger.deeds import Decision
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.plans import replace_plan
-from resources.ledger.tables import drift_findings, validations, work_order_events, work_orders
+from resources.ledger.tables import drift_findings, incident_alarms, validations, work_order_events, work_orders
 from resources.ledger.telling import events_of
 from resources.ledger.work import decide
 from resources.links import LinksResource
@@ -110,8 +110,33 @@ def test_open_work_is_overdue_once_its_time_has_passed(ledger: LedgerResource, l
     assert told(ledger, links, now=due + HOUR) == {}, "somebody has put it off"
 
 
+def alarmed(ledger: LedgerResource, incident_id: str, day: date = DAY, *, is_held_back: bool = False, alarm_id: str | None = None) -> None:
+    """The incident's alarm, as it stands at the end of the day."""
+    opened = datetime(2026, 10, 5, 6, 30, tzinfo=UTC)
+    with ledger.begin() as connection:
+        connection.execute(
+            insert(incident_alarms).values(
+                site="hamburg", day=day, incident_id=incident_id, machine_id="P1", alarm_id=alarm_id or incident_id,
+                is_site_event=alarm_id is not None, priority="high", opened_at=opened, raised_at=None if is_held_back else opened,
+            )
+        )  # fmt: skip
+
+
+def test_an_incident_that_is_shelved_tells_nobody(ledger: LedgerResource, links: LinksResource) -> None:
+    alarmed(ledger, judged(ledger, "hamburg", DAY), is_held_back=True)
+    assert told(ledger, links, now=NOON) == {}
+
+
+def test_an_event_of_the_whole_site_is_told_once(ledger: LedgerResource, links: LinksResource) -> None:
+    alarmed(ledger, judged(ledger, "hamburg", DAY), alarm_id="site:hamburg@2026-10-05T06:00Z")
+    with ledger.begin() as connection:
+        [event] = events_of(connection, site=site(), now=NOON, links=links)
+    assert event.key == "critical_incident:site:hamburg@2026-10-05T06:00Z"
+    assert event.title.endswith("and others of the site")
+
+
 def test_a_credible_incident_on_a_critical_machine_is_told_while_it_is_fresh(ledger: LedgerResource, links: LinksResource) -> None:
-    judged(ledger, "hamburg", DAY)  # last seen at 20:00
+    alarmed(ledger, judged(ledger, "hamburg", DAY))  # last seen at 20:00
     seen = datetime(2026, 10, 5, 20, tzinfo=UTC)
     assert "P1-VIB went up most" in told(ledger, links, now=seen + 47 * HOUR)["critical_incident"]
     assert told(ledger, links, now=seen + 49 * HOUR) == {}
@@ -119,26 +144,29 @@ def test_a_credible_incident_on_a_critical_machine_is_told_while_it_is_fresh(led
 
 
 def test_a_later_day_that_doubts_the_incident_has_the_last_word(ledger: LedgerResource, links: LinksResource) -> None:
-    judged(ledger, "hamburg", DAY)
-    judged(ledger, "hamburg", DAY + ONE_DAY, n_members_agreeing=1, n_sensors_moved=0, in_maintenance=True)
+    alarmed(ledger, judged(ledger, "hamburg", DAY))
+    assert "critical_incident" in told(ledger, links, now=NOON)
+    name = judged(ledger, "hamburg", DAY + ONE_DAY, n_members_agreeing=1, n_sensors_moved=0, in_maintenance=True)
+    alarmed(ledger, name, DAY + ONE_DAY)
     assert told(ledger, links, now=NOON + ONE_DAY) == {}
 
 
 def drifted(ledger: LedgerResource, days: dict[int, bool], *, version: int = 1) -> None:
     rows = [
         {"site": "hamburg", "day": DAY + n * ONE_DAY, "sensor_id": "P1-VIB", "machine_id": "P1", "ks": 0.5, "ks_p": 0.0,
-         "psi": 0.5 + n / 10, "n": 144, "is_drifted": is_drifted, "model_version": version}
+         "psi": 0.5 + n / 10, "spread_ks": 0.0, "spread_ks_p": 1.0, "spread_psi": 0.0, "n": 144,
+         "is_drifted": is_drifted, "model_version": version}
         for n, is_drifted in days.items()
     ]  # fmt: skip
     with ledger.begin() as connection:
         connection.execute(insert(drift_findings), rows)
 
 
-def test_drift_is_told_after_three_days_in_a_row_against_one_version(ledger: LedgerResource, links: LinksResource) -> None:
+def test_drift_is_told_after_three_days_of_five_against_one_version(ledger: LedgerResource, links: LinksResource) -> None:
     drifted(ledger, {0: False, 1: True, 2: True})
     assert told(ledger, links, now=NOON + 2 * ONE_DAY) == {}
     drifted(ledger, {3: True})
-    assert "PSI 0.80 on 2026-10-08" in told(ledger, links, now=NOON + 3 * ONE_DAY)["drift"]
+    assert "on 3 of the 5 days up to 2026-10-08" in told(ledger, links, now=NOON + 3 * ONE_DAY)["drift"]
     assert told(ledger, links, now=NOON + 9 * ONE_DAY) == {}, "that is history"
     drifted(ledger, {4: True}, version=2)
     assert told(ledger, links, now=NOON + 4 * ONE_DAY) == {}, "the new version has seen one day of it"
@@ -169,7 +197,7 @@ def fields(body: str) -> set[str]:
 
 def test_the_same_state_tells_the_same_events(ledger: LedgerResource, links: LinksResource) -> None:
     waiting_order(ledger, "hamburg")
-    judged(ledger, "hamburg", DAY)
+    alarmed(ledger, judged(ledger, "hamburg", DAY))
     with ledger.begin() as connection:
         first, second = (events_of(connection, site=site(), now=NOON, links=links) for _ in range(2))
         connection.execute(update(work_orders).values(risk_cost=999.0))

@@ -49,7 +49,7 @@ def proposal(*incident_ids: str, machine: str = "P1", mode: str = "VIB", probabi
         actions=("Look",),
         reason="because",
         incident_ids=incident_ids,
-        skills=("mechanical",),
+        crew=(("mechanical",),),
         duration_h=2.0,
         parts=(),
     )
@@ -75,8 +75,15 @@ def decision(order_id: str, word: str, *, request_id: str = "", at: datetime = N
 
 def planned(ledger: LedgerResource, *order_ids: str, day: date = DAY) -> None:
     rows = [
-        {"order_id": o, "technician_id": "t", "start_at": NOON, "end_at": NOON + timedelta(hours=2), "is_overtime": False, "is_late": False}
-        for o in order_ids
+        {
+            "order_id": o,
+            "technician_id": f"t{i}",
+            "start_at": NOON,
+            "end_at": NOON + timedelta(hours=2),
+            "is_overtime": False,
+            "is_late": False,
+        }
+        for i, o in enumerate(order_ids)
     ]
     plan = {"start_at": NOON, "status": "optimal", "objective": 0.0, "gap": 0.0}
     with ledger.begin() as connection:
@@ -287,11 +294,18 @@ def test_an_order_that_nobody_decided_on_follows_its_incidents_failure_mode(ledg
     first = opened(ledger, proposal("i1", mode="PDE"))
     assert first == "WO-P1-PDE-20261005"
     later = {"day": DAY + ONE_DAY, "as_of": NOON + ONE_DAY}
-    changed = replace(proposal("i1", mode="VIB"), title="New", actions=("Do",), skills=("electrical",), parts=("seal",), duration_h=5.0)
+    changed = replace(
+        proposal("i1", mode="VIB"), title="New", actions=("Do",), crew=(("electrical",), ("mechanical",)), parts=("seal",), duration_h=5.0
+    )
     assert opened(ledger, changed, **later) == first
     order = order_of(ledger, first)
     assert (order["failure_mode"], order["title"], order["actions"]) == ("VIB", "New", ["Do"])
-    assert (order["skills"], order["parts"], order["duration_h"], order["state"]) == (["electrical"], ["seal"], 5.0, "awaiting_decision")
+    assert (order["crew"], order["parts"], order["duration_h"], order["state"]) == (
+        [["electrical"], ["mechanical"]],
+        ["seal"],
+        5.0,
+        "awaiting_decision",
+    )
     with ledger.begin() as connection:
         e = work_order_events
         last = connection.execute(select(e.c.from_state, e.c.to_state, e.c.why).order_by(e.c.event_id.desc()).limit(1)).one()

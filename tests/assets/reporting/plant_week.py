@@ -13,6 +13,7 @@ from sqlalchemy import Connection, insert
 from expectations.contracts import CONTRACTS
 from ml.plant import Band, Machine, RunningWhen, Sensor, Shift, Site, Technician
 from resources.ledger import tables as t
+from resources.ledger.learning import record_promotion
 
 START, END = date(2026, 3, 2), date(2026, 3, 8)
 DAYS = [START + timedelta(days=n) for n in range(7)]
@@ -292,7 +293,7 @@ def _fill_orders(connection: Connection) -> None:
             "order_id": order_id, "site": "north", "machine_id": machine_id, "failure_mode": "VIB", "opened_on": at(*moves[0][:2]).date(),
             "assessed_on": END, "state": moves[-1][2], "title": f"Replace the bearing of {machine_id}", "reason": "a credible incident",
             "priority": priority, "is_urgent": priority == "urgent", "risk_cost": risk, "probability_7d": 0.42, "probability_30d": 0.93,
-            "confidence": 0.9, "due_at": at(0) + timedelta(days=due), "actions": [], "skills": ["mechanical"], "parts": [], "duration_h": 4,
+            "confidence": 0.9, "due_at": at(0) + timedelta(days=due), "actions": [], "crew": [["mechanical"]], "parts": [], "duration_h": 4,
         }  # fmt: skip
         connection.execute(insert(t.work_orders).values(order))
         before = None
@@ -337,6 +338,7 @@ def _fill_orders(connection: Connection) -> None:
             "end_at": at(7, 10),
             "is_overtime": False,
             "is_late": False,
+            "revision": 0,
         }
         connection.execute(insert(t.assignments).values(**assigned, technician_id="ada" if day == 6 else "bo"))
     left_out = {
@@ -345,6 +347,7 @@ def _fill_orders(connection: Connection) -> None:
         "order_id": "WO-2",
         "reason": "no technician has the skill electrical",
         "earliest_alternative": at(9, 6),
+        "smallest_change": "a technician with electrical on Mon",
     }
     connection.execute(insert(t.unplanned_orders).values(left_out))
     log = {"order_id": "WO-4", "site": "north", "machine_id": "P-102", "technician": "Bo Lind", "finding": "VIB", "note": "bearing worn"}
@@ -360,7 +363,7 @@ def _fill_learning(connection: Connection) -> None:
             insert(t.detector_versions).values(**trained, data_start=date(2026, 1, 1), data_end=date(2026, 2, 20), trained_at=at(-2))
         )
         gate = {"site": "north", "to_version": version, "is_promoted": True, "at": at(-2, version), "who": "gate", "comparison": {}}
-        connection.execute(insert(t.promotions).values(**gate, from_version=version - 1 if version > 2 else None, why="fewer false alarms"))
+        record_promotion(connection, gate | {"from_version": version - 1 if version > 2 else None, "why": "fewer false alarms"})
     for n, day in enumerate(DAYS):
         is_met = n != 5
         result = {"name": "every_sensor_is_usable", "description": "no sensor has grade F", "severity": "warning", "success": is_met}

@@ -1,0 +1,122 @@
+"""Which detector a site's runs use: MLflow's champion; where MLflow does not answer, the last one that the ledger knows to be verified.
+
+A champion is moved by the gate, by `maintenance models`, or by a person in the MLflow UI. Of the last nobody tells us: the first run
+that meets it writes its row, and says that it was found then.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from sqlalchemy import Connection
+
+from ml.plant import Site
+from resources.ledger.learning import (
+    BY_HAND_IN_MLFLOW,
+    champion_at,
+    latest_champion,
+    lock_promotions,
+    promotions_of,
+    record_promotion,
+    version_record,
+)
+from resources.ledger.ledger import LedgerResource
+from resources.models import CHAMPION, ArtifactRefused, ModelsResource, ModelsUnreachable
+
+if TYPE_CHECKING:
+    from ml.detectors.fleet import SiteDetector
+
+
+@dataclass(frozen=True)
+class Champion:
+    """`warning` says that MLflow could not be asked, and what that means."""
+
+    version: int
+    warning: str | None = None
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        return {"warning": self.warning} if self.warning else {}
+
+
+def champion_of(site: str, *, ledger: LedgerResource, models: ModelsResource, noticed_by: str) -> Champion | None:
+    """The champion to use; None where the site has none. A champion that the ledger has not heard of is noted."""
+    try:
+        with ledger.begin() as connection:
+            lock_promotions(connection, site=site)
+            version = models.version_of(site, CHAMPION)
+            note_champion(connection, site=site, champion=version, noticed_by=noticed_by)
+    except ModelsUnreachable as error:
+        with ledger.begin() as connection:
+            last = last_verified(connection, site=site)
+        if last is None:
+            dg.get_dagster_logger().warning("%s The ledger knows of no champion of %s either.", error, site)
+            return None
+        warning = (
+            f"{error} Scored with version {last}, the last champion of {site} that the ledger knows; one promoted since would not be known."
+        )
+        dg.get_dagster_logger().warning(warning)
+        return Champion(last, warning)
+    return Champion(version) if version is not None else None
+
+
+def last_verified(connection: Connection, *, site: str) -> int | None:
+    """The latest champion whose sha256 the ledger knows: one that was not trained here is never loaded."""
+    if (standing := champion_at(connection, site=site)) is None or standing["to_version"] is None:
+        return None
+    for row in reversed(promotions_of(connection, site=site)):
+        if row["is_promoted"] and row["to_version"] is not None and version_record(connection, site=site, version=row["to_version"]):
+            version: int = row["to_version"]
+            return version
+    return None
+
+
+def load_champion(champion: Champion, *, ledger: LedgerResource, models: ModelsResource, site: Site) -> "SiteDetector":
+    """The detector, its bytes those that the ledger knows. Raises dg.Failure, with the sentence that says what to do."""
+    from ml.detectors.fleet import SiteDetector
+
+    with ledger.begin() as connection:
+        known = version_record(connection, site=site.site, version=champion.version)
+    if known is None:
+        raise dg.Failure(
+            f"The champion of {site.site} is version {champion.version}, which the ledger does not know: it was not trained here. "
+            "Promote a version that `train_detectors` made.",
+            allow_retries=False,
+        )
+    try:
+        return SiteDetector.from_bytes(models.load(site.site, champion.version, artifact_sha256=known["artifact_sha256"]))
+    except ArtifactRefused as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    except ModelsUnreachable as error:
+        raise dg.Failure(f"{error} Version {champion.version} does not lie in the cache either, so nothing can be scored.") from error
+    except ValueError as error:
+        raise dg.Failure(
+            f"Version {champion.version} of the detector of {site.site} was made by another version of the program, which this one cannot "
+            f"read ({error}). Run `train_detectors` for {site.site}.",
+            allow_retries=False,
+        ) from error
+
+
+def note_champion(connection: Connection, *, site: str, champion: int | None, noticed_by: str) -> dict[str, Any] | None:
+    """The ledger learns of a champion that it has not seen promoted, or of one taken away; the row, if there was anything to learn."""
+    lock_promotions(connection, site=site)
+    noted = latest_champion(connection, site=site)
+    if champion == noted:
+        return None
+    standing = champion_at(connection, site=site)
+    since = f" some time after {standing['at'].isoformat(timespec='seconds')}" if standing else ""
+    what = "taken away" if champion is None else "moved"
+    return record_promotion(
+        connection,
+        {
+            "site": site,
+            "from_version": noted,
+            "to_version": champion,
+            "is_promoted": True,
+            "who": BY_HAND_IN_MLFLOW,
+            "why": f"found so by {noticed_by}: the alias was {what} in MLflow{since}, by whom MLflow does not say, or by a run or command "
+            "that ended before it could write so; the time is that of the finding",
+            "comparison": {},
+        },
+    )
