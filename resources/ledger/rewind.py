@@ -47,7 +47,7 @@ def rewind(connection: Connection, *, site: str, start: date) -> None:
     """Forget what came of the site's days from `start` on: findings, orders opened since, and what people did since.
 
     Orders that were open before get back the state that they had, not the figures of their assessment: those are overwritten each day,
-    once more also where a person had set them since.
+    also where a person had set them since.
     """
     since = datetime.combine(start, time(), tzinfo=UTC)
     for name in PER_SITE_DAY:

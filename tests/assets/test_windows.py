@@ -39,11 +39,11 @@ def test_work_is_planned_within_its_window_by_who_has_the_skills_that_a_person_n
         for order in (changed, other):
             decide(connection, Decision(order, "approve", "ada", "seen it", NOON))
         orders = orders_to_plan(connection, site="s", before=NOON + timedelta(days=1))
-    ready = _for_planning(orders, site()).set_index("order_id")
+    ready = _for_planning(orders).set_index("order_id")
     assert ready.loc[changed, "ready_at"] == pd.Timestamp(window["not_before"])
     assert ready.loc[other, "ready_at"] == pd.Timestamp(NOON)
     assert set(ready["parts_ordered_at"]) == {pd.Timestamp(NOON)}, "parts are ordered when the work is approved"
-    planned = plan(_for_planning(orders, site()), site=site(), start=pd.Timestamp(NOON), seed=1)
+    planned = plan(_for_planning(orders), site=site(), start=pd.Timestamp(NOON), seed=1)
     place = planned.assignments.set_index("order_id")
     assert place.loc[changed, "start_at"] >= pd.Timestamp(window["not_before"])
     assert place.loc[changed, "end_at"] <= pd.Timestamp(window["not_after"])

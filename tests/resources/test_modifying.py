@@ -59,7 +59,7 @@ def assess_again(ledger: LedgerResource, order_id: str, *, state: str = "awaitin
         actions=("Look",),
         reason="worse",
         incident_ids=("P1@i",),
-        skills=("electrical",),
+        crew=(("electrical",),),
         duration_h=2.0,
         parts=(),
     )
@@ -133,10 +133,10 @@ def test_a_ledger_taken_back_forgets_what_a_person_set_since_and_keeps_what_was_
     with ledger.begin() as connection:
         rewind(connection, site="s", start=DAY + timedelta(days=1))
     assert (row(ledger, later)["set_by_people"], row(ledger, later)["not_before"]) == (None, None)
-    assert row(ledger, before)["set_by_people"] == ["not_before", "skills"]
+    assert row(ledger, before)["set_by_people"] == ["crew", "not_before"]
     assert row(ledger, before)["not_before"] == NOON + timedelta(days=3)
     assess_again(ledger, later)
-    assert row(ledger, later)["skills"] == ["electrical"]
+    assert row(ledger, later)["crew"] == [["electrical"]]
 
 
 def test_the_policy_does_not_approve_what_a_person_called_less_than_urgent(ledger: LedgerResource) -> None:

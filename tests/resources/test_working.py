@@ -47,7 +47,7 @@ def proposed(ledger: LedgerResource, *, day: date, probability: float = 0.4, sta
         actions=("Look",),
         reason="because",
         incident_ids=("P1@i",),
-        skills=("mechanical",),
+        crew=(("mechanical",),),
         duration_h=2.0,
         parts=(),
     )
