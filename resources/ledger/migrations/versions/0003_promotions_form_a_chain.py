@@ -6,7 +6,7 @@ from sqlalchemy.dialects import postgresql
 
 from ml.promotion_chain import BEFORE_THE_FIRST, row_sha256
 
-revision = '0004'
+revision = '0003'
 down_revision = '0002'
 
 ADDED = (
