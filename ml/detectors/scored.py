@@ -113,7 +113,7 @@ def _moved(pool: Sequence[Looked], surprise: Floats) -> dict[str, NDArray[Any]]:
     n_moved = np.zeros(shape[0], dtype=np.int64)
     for width in np.unique(n_sensors):
         alike = np.flatnonzero(n_sensors == width)
-        judged = [pool[i].judged for i in alike]
+        judged = [m.judged for m in pool if len(m.model.members.sensor_ids) == width]
         at = np.repeat(n_sensors == width, n_rows)
         shares = shares_of(np.concatenate([j.shares for j in judged]), surprise[at])
         order = np.argsort(-shares, axis=1, kind="stable")[:, :MAX_NAMED_SENSORS]

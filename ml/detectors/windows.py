@@ -93,7 +93,9 @@ def each_machine(features: pd.DataFrame, *, site: Site) -> Iterator[MachineWindo
     n_sensors = np.diff(first_sensor)
     first_cell = np.cumsum([0, *np.diff(first_window) * n_sensors])
     at = first_cell[machine_of] + window * n_sensors[machine_of] + sensor[rows] - first_sensor[machine_of]
-    values = {name: _filled(features[name].to_numpy(dtype=np.float64)[rows], at, n=first_cell[-1], empty=empty) for name, empty in _EMPTY.items()}
+    values = {
+        name: _filled(features[name].to_numpy(dtype=np.float64)[rows], at, n=first_cell[-1], empty=empty) for name, empty in _EMPTY.items()
+    }
     for number, machine in enumerate(site.machines):
         cells = slice(first_cell[number], first_cell[number + 1])
         if cells.stop > cells.start:
