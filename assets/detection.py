@@ -14,6 +14,7 @@ from assets.partitions import LOOK_BACK_DAYS, SiteDay, across_site, looking_back
 from assets.recording import OWNERS, Validations, column_schema, report
 from expectations.contracts import ANOMALY_SCORES
 from expectations.ledger_contracts import ALARM_KPIS, INCIDENT_ALARMS, INCIDENT_ASSESSMENTS
+from ml.detectors.windows import NEEDED
 from ml.evidence import COLUMNS as EVIDENCE_COLUMNS
 from ml.evidence import build_evidence
 from ml.feedback import fit_calibration
@@ -76,7 +77,8 @@ def anomaly_scores(
     detectors: dict[str, tuple[SiteDetector, Champion]] = {}
     for site_day in site_days_of(context):
         site = plant.site(site_day.site)
-        features = lake.read_days("machine_features", site=site.site, start=site_day.looking_back(SETTLING_DAYS), end=site_day.day)
+        start = site_day.looking_back(SETTLING_DAYS)
+        features = lake.read_days("machine_features", site=site.site, start=start, end=site_day.day, columns=NEEDED)
         features = features[features["window_start"] < pd.Timestamp(site_day.end)]
         if site.site not in detectors:
             champion = champion_of(site.site, ledger=ledger, models=models, noticed_by=f"run {context.run.run_id}, which scored with it")

@@ -110,15 +110,14 @@ def scores_profile(scores: pd.DataFrame, *, features: pd.DataFrame, day: date, v
     `n_unanswered`: windows in which the machine ran by its `features` [machine_id, window_start, running_share] and of which the
     scores do not say a word; `n_without_their_score`: windows whose state and score contradict each other.
     """
-    ran = features.loc[features["running_share"] >= 1 - 1e-9, ["machine_id", "window_start"]].drop_duplicates()
-    answered = pd.MultiIndex.from_frame(scores[["machine_id", "window_start"]])
-    unanswered = ran.loc[~pd.MultiIndex.from_frame(ran).isin(answered), "machine_id"].value_counts()
+    ran = features.loc[features["running_share"] >= 1 - 1e-9, ["machine_id", "window_start"]]
+    unanswered = _only_in(ran, scores)
     is_scored = (scores["state"] == "scored").to_numpy()
     profile = contract_profile(
         scores,
         contract=ANOMALY_SCORES,
         by="machine_id",
-        also=sorted(set(ran["machine_id"])),
+        also=unanswered.index,
         counted={
             "n_scored": is_scored,
             "n_without_their_score": is_scored != scores["score"].notna().to_numpy(),
@@ -130,6 +129,18 @@ def scores_profile(scores: pd.DataFrame, *, features: pd.DataFrame, day: date, v
     return profile
 
 
+def _only_in(ran: pd.DataFrame, scores: pd.DataFrame) -> pd.Series:
+    """By machine of `ran`: how many of its windows the scores do not have. As numbers: pairs of texts and times took four times as long."""
+    machine, machine_ids = pd.factorize(pd.concat([ran["machine_id"], scores["machine_id"]], ignore_index=True))
+    ticks = [frame["window_start"].to_numpy(dtype="datetime64[us]").astype(np.int64) for frame in (ran, scores)]
+    window, windows = pd.factorize(np.concatenate(ticks))
+    is_missing = np.zeros((len(machine_ids), len(windows)), dtype=bool)
+    is_missing[machine[: len(ran)], window[: len(ran)]] = True
+    is_missing[machine[len(ran) :], window[len(ran) :]] = False
+    n_that_ran = int(machine[: len(ran)].max(initial=-1)) + 1  # places are given in order of appearance
+    return pd.Series(is_missing.sum(axis=1), index=machine_ids)[:n_that_ran]
+
+
 def contract_profile(
     frame: pd.DataFrame, *, contract: Contract, by: str, also: Collection[str] = (), counted: dict[str, Flags] | None = None
 ) -> pd.DataFrame:
@@ -138,7 +149,7 @@ def contract_profile(
     `n_missing`, `n_infinite`, `n_out_of_range`, `n_repeated` count values (rows for the last), `where` names their columns;
     `counted` are further flags per row of the frame. Rows without a value of `by` are counted under the empty name.
     """
-    place, named = pd.factorize(frame[by].astype(object).fillna(""))
+    place, named = pd.factorize(frame[by].fillna(""))
     names = pd.Index(sorted({*also, *named}), dtype="str")
     codes = names.get_indexer(pd.Index(named))[place] if len(named) else place
     broken = {kind: [(c, flags) for c, flags in found if flags.any()] for kind, found in _broken(frame, contract=contract).items()}

@@ -17,6 +17,7 @@ import pandas as pd
 
 from assets.detection import SETTLING_DAYS, anomaly_scores
 from assets.partitions import SiteDay
+from cli.benches.false_alarms import false_alarms
 from cli.benches.figures import RUNS, Measured, alone, figure, side_by_side, timed
 from cli.environment import Environment
 from expectations.contracts import MACHINE_FEATURES
@@ -55,6 +56,7 @@ def detect() -> Iterator[Measured]:
     since = pd.Timestamp(DAY - timedelta(days=SETTLING_DAYS - 1), tz="UTC")
     with alone() as environment:
         yield from asset(detector, features[features["window_start"] >= since], site=site, environment=environment)
+    yield from false_alarms()
 
 
 def members(detector: SiteDetector, features: pd.DataFrame, *, site: Site) -> Iterator[Measured]:

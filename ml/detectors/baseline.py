@@ -38,7 +38,7 @@ class View:
     quantity_of: Ints
 
     def columns(self, *quantities: int) -> Ints:
-        return np.flatnonzero(np.isin(self.quantity_of, quantities))
+        return np.flatnonzero(np.equal.outer(self.quantity_of, quantities).any(axis=1))
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ from ml.detectors.operating import OperatingStates, infer_states
 from ml.detectors.packing import Packer, Unpacker
 from ml.detectors.pca import Pca
 from ml.detectors.robust_z import RobustZ
-from ml.detectors.score_table import score_machine, score_table
-from ml.detectors.scoring import MEMBERS, MachineModel, Members
+from ml.detectors.score_table import score_table
+from ml.detectors.scored import look_at, pools, score_pool
+from ml.detectors.scoring import MEMBERS, MachineModel, Members, member_p, surprise_of
 from ml.detectors.slow_drift import Cusum, Ewma
 from ml.detectors.windows import MachineWindows, each_machine, joined, roles, taken, with_sensors
 from ml.plant import Machine, Site
@@ -118,19 +119,19 @@ class SiteDetector:
         Settling after a stop and the members' memory look at earlier windows: pass the days before too, and say `since`.
         """
         first = np.datetime64(0, "us") if since is None else np.datetime64(since.tz_convert("UTC").tz_localize(None), "us")
-        scored = [
-            score_machine(
+        machines = {machine.machine_id: machine for machine in site.machines}
+        looked = (
+            look_at(
                 windows,
                 model=self.models[windows.machine_id],
-                machine=site.machine(windows.machine_id),
-                rate=self.rate,
-                on=site.policy.detection.on_threshold,
+                machine=machines[windows.machine_id],
                 settle_windows=site.policy.detection.settle_windows,
                 since=first,
             )
-            for windows in each_machine(features, site=site)
+            for windows in sorted(each_machine(features, site=site), key=lambda w: w.machine_id)
             if windows.machine_id in self.models
-        ]
+        )
+        scored = [score_pool(pool, rate=self.rate, on=site.policy.detection.on_threshold) for pool in pools(looked)]
         return score_table(scored, model_version=model_version)
 
     def to_bytes(self) -> bytes:
@@ -276,7 +277,7 @@ def _calibrate(fitted: Mapping[str, tuple[_Material, Members]], *, site: Site) -
         for machine_id, tails in zip(own, fit_tails([held[m].outside(block) for m in own]), strict=True):
             inside = held[machine_id].inside(block)
             model = replace(models[machine_id], tails=tails)
-            unseen[machine_id].append(Healthy(inside.windows.index, model.surprise(model.member_p(inside.statistics))[0]))
+            unseen[machine_id].append(Healthy(inside.windows.index, surprise_of(member_p([model], [inside.statistics]))[0]))
     rate = fit_alarm_rate(
         [h for parts in unseen.values() for h in parts if len(h.index)], policy=site.policy.detection, window_minutes=site.window_minutes
     )

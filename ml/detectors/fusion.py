@@ -31,11 +31,37 @@ class Tail:
 
     def p(self, statistic: Floats) -> Floats:
         """Probability that a healthy window is at least this extreme; NaN stays NaN."""
-        below = 1.0 - np.interp(statistic, self.body, _BODY)
-        excess = np.maximum(statistic - self.body[-1], 0.0) / self.scale
-        with np.errstate(over="ignore"):
-            survival = np.exp(-excess) if self.shape < 1e-6 else (1.0 + self.shape * excess) ** (-1.0 / self.shape)
-        return np.asarray(np.maximum(np.where(excess > 0, TAIL_SHARE * survival, below), MIN_P), dtype=np.float64)
+        return pooled_p([[self]], [statistic[:, None]])[:, 0]
+
+
+def pooled_p(tails: Sequence[Sequence[Tail]], statistics: Sequence[Floats]) -> Floats:
+    """`Tail.p` of several machines, each with m tails and a statistic (n, m), one below the other: (sum of n, m).
+
+    What lies beyond a body is looked at for all together: machine by machine it took half as long as the members.
+    """
+    lengths = [len(s) for s in statistics]
+    p = np.empty((sum(lengths), len(tails[0])))
+    at = 0
+    for of_machine, statistic, n in zip(tails, statistics, lengths, strict=True):
+        for j, tail in enumerate(of_machine):
+            p[at : at + n, j] = np.interp(statistic[:, j], tail.body, _BODY)
+        at += n
+    p = 1.0 - p
+    numbers = np.array([[(tail.body[-1], tail.scale, tail.shape) for tail in of_machine] for of_machine in tails])
+    threshold, scale, shape = np.moveaxis(np.repeat(numbers, lengths, axis=0), 2, 0)
+    excess = (np.concatenate(statistics) - threshold) / scale
+    is_out = excess > 0
+    p[is_out] = TAIL_SHARE * _survival(excess[is_out], shape=shape[is_out])
+    return np.asarray(np.maximum(p, MIN_P), dtype=np.float64)
+
+
+def _survival(excess: Floats, *, shape: Floats) -> Floats:
+    """Of a generalised Pareto of scale 1; exponential where the shape is 0."""
+    is_heavy = shape >= 1e-6
+    survival = np.exp(-excess)
+    with np.errstate(over="ignore"):
+        survival[is_heavy] = (1.0 + shape[is_heavy] * excess[is_heavy]) ** (-1.0 / shape[is_heavy])
+    return survival
 
 
 def tail_excesses(statistic: Floats) -> Floats:

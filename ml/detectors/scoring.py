@@ -1,5 +1,6 @@
-"""One machine's fitted model turned to its windows: surprise, the members' own, and which sensors moved."""
+"""Fitted models turned to their machines' windows: surprise, the members' own, and which sensors moved."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from ml.detectors.baseline import QUANTITIES, Baseline
 from ml.detectors.forecast import Forecast
 from ml.detectors.forest import Forest
-from ml.detectors.fusion import MIN_P, Tail, combined_surprise
+from ml.detectors.fusion import MIN_P, Tail, combined_surprise, pooled_p
 from ml.detectors.operating import OperatingStates
 from ml.detectors.pca import Pca
 from ml.detectors.robust_z import RobustZ, largest
@@ -107,18 +108,23 @@ class MachineModel:
     members: Members
     tails: tuple[Tail, ...]
 
-    def member_p(self, statistics: Floats) -> Floats:
-        p = np.column_stack([tail.p(column) for tail, column in zip(self.tails, statistics.T, strict=True)])
-        if self.n_fit_days < DAYS_OF_A_BASELINE:
-            p[:, RESTS_ON_BASELINE] = np.maximum(p[:, RESTS_ON_BASELINE], YOUNG_P)
-        return p
 
-    def surprise(self, p: Floats) -> tuple[Floats, Floats]:
-        """(of all members together (n,), of each (n, members)), -log10."""
-        return combined_surprise(p), -np.log10(np.maximum(p, MIN_P))
+def member_p(models: Sequence[MachineModel], statistics: Sequence[Floats]) -> Floats:
+    """The members' p of several machines' windows, one machine below the other; each statistic is (n, members)."""
+    p = pooled_p([model.tails for model in models], statistics)
+    is_young = np.repeat([model.n_fit_days < DAYS_OF_A_BASELINE for model in models], [len(s) for s in statistics])
+    if is_young.any():
+        resting = np.ix_(is_young, RESTS_ON_BASELINE)
+        p[resting] = np.maximum(p[resting], YOUNG_P)
+    return p
 
 
-def shares_of(judged: Judged, surprise: Floats) -> Floats:
+def surprise_of(p: Floats) -> tuple[Floats, Floats]:
+    """(of all members together (n,), of each (n, members)), -log10."""
+    return combined_surprise(p), -np.log10(np.maximum(p, MIN_P))
+
+
+def shares_of(shares: Floats, surprise: Floats) -> Floats:
     """A sensor's share: its shares of the members' statistics, weighted by how surprised each member is; (n, s)."""
     weight = np.nan_to_num(surprise) + 1e-9
-    return np.asarray(np.einsum("nm,nms->ns", weight, judged.shares) / weight.sum(axis=1)[:, None], dtype=np.float64)
+    return np.asarray(np.einsum("nm,nms->ns", weight, shares) / weight.sum(axis=1)[:, None], dtype=np.float64)

@@ -21,11 +21,13 @@ Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 SCORED, STOPPED, SETTLING, TOO_FEW = "scored", "stopped", "settling", "too_few_readings"
+_STATES = np.array([SCORED, TOO_FEW, SETTLING, STOPPED])
 RUNNING, IDLE = 0, 1
 MIN_COVERAGE = 0.5
 MAX_GAP_IN_SPELL = 6
-_VALUES = ("coverage", "mean", "std", "slope_per_h", "running_share")
-_NEEDED = ("machine_id", "window_start", "sensor_id", *_VALUES)
+# what a sensor without a row in a window of its machine counts for
+_EMPTY = {"coverage": 0.0, "mean": np.nan, "std": np.nan, "slope_per_h": np.nan, "running_share": 1.0}
+NEEDED = ("machine_id", "window_start", "sensor_id", *_EMPTY)
 
 
 @dataclass(frozen=True)
@@ -69,25 +71,43 @@ def each_machine(features: pd.DataFrame, *, site: Site) -> Iterator[MachineWindo
 
     Raises ValueError when a column is missing.
     """
-    missing = [c for c in _NEEDED if c not in features.columns]
+    missing = [c for c in NEEDED if c not in features.columns]
     if missing:
         raise ValueError(f"features lack the columns {', '.join(missing)}; pass a table of the machine_features contract")
     machine_of = _codes(features["machine_id"], [m.machine_id for m in site.machines])
     first_sensor = np.cumsum([0, *(len(m.sensors) for m in site.machines)])
     sensor = _codes(features["sensor_id"], [s.sensor_id for s in site.sensors])
-    step = site.window_minutes * 60_000_000
-    index = features["window_start"].to_numpy(dtype="datetime64[us]").astype(np.int64) // step
     is_known = (machine_of >= 0) & (sensor >= first_sensor[machine_of]) & (sensor < first_sensor[machine_of + 1])
-    # one pass over the long table; cutting it machine by machine took a minute for 200 machines and 28 days
-    rows = np.flatnonzero(is_known)
-    rows = rows[np.argsort(machine_of[rows], kind="stable")]
-    bounds = np.searchsorted(machine_of[rows], np.arange(len(site.machines) + 1))
-    values = {name: features[name].to_numpy(dtype=np.float64) for name in _VALUES}
-    for place, machine in enumerate(site.machines):
-        of_machine = rows[bounds[place] : bounds[place + 1]]
-        if len(of_machine):
-            columns = {name: column[of_machine] for name, column in values.items()}
-            yield _windows_of(columns, index=index[of_machine], column=sensor[of_machine] - first_sensor[place], machine=machine, site=site)
+    rows = slice(None) if is_known.all() else np.flatnonzero(is_known)
+    machine_of, step = machine_of[rows], site.window_minutes * 60_000_000
+    index = features["window_start"].to_numpy(dtype="datetime64[us]").astype(np.int64)[rows] // step
+    place, grid = pd.factorize(index, sort=True)
+    starts = (grid * step).astype("datetime64[us]")
+    hours = local_hours(starts, site=site)
+    # one pass over the long table for all machines: their matrices stand one behind the other
+    pair = machine_of * len(grid) + place
+    is_there = np.zeros(len(site.machines) * len(grid), dtype=np.bool_)
+    is_there[pair] = True
+    first_window = np.cumsum([0, *is_there.reshape(len(site.machines), -1).sum(axis=1)])
+    window = (np.cumsum(is_there) - 1)[pair] - first_window[machine_of]
+    n_sensors = np.diff(first_sensor)
+    first_cell = np.cumsum([0, *np.diff(first_window) * n_sensors])
+    at = first_cell[machine_of] + window * n_sensors[machine_of] + sensor[rows] - first_sensor[machine_of]
+    values = {
+        name: _filled(features[name].to_numpy(dtype=np.float64)[rows], at, n=first_cell[-1], empty=empty) for name, empty in _EMPTY.items()
+    }
+    for number, machine in enumerate(site.machines):
+        cells = slice(first_cell[number], first_cell[number + 1])
+        if cells.stop > cells.start:
+            seen = np.flatnonzero(is_there[number * len(grid) : (number + 1) * len(grid)])
+            matrices = {name: column[cells].reshape(len(seen), -1) for name, column in values.items()}
+            yield _windows_of(matrices, index=grid[seen], starts=starts[seen], hours=hours[seen], machine_id=machine.machine_id, site=site)
+
+
+def _filled(values: Floats, at: Ints, *, n: int, empty: float) -> Floats:
+    filled = np.full(n, empty)
+    filled[at] = values
+    return filled
 
 
 def _codes(ids: "pd.Series[str]", names: Sequence[str]) -> Ints:
@@ -99,31 +119,22 @@ def _codes(ids: "pd.Series[str]", names: Sequence[str]) -> Ints:
     return np.asarray(of_entry[encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)], dtype=np.int64)
 
 
-def _windows_of(values: dict[str, Floats], *, index: Ints, column: Ints, machine: Machine, site: Site) -> MachineWindows:
-    windows, row = np.unique(index, return_inverse=True)
-    n, s = len(windows), len(machine.sensors)
-    at = row * s + column
-
-    def matrix(name: str, empty: float) -> Floats:
-        filled = np.full(n * s, empty)
-        filled[at] = values[name]
-        return filled.reshape(n, s)
-
-    runs = matrix("running_share", 1.0).min(axis=1) >= 1 - 1e-9
+def _windows_of(
+    matrices: dict[str, Floats], *, index: Ints, starts: NDArray[np.datetime64], hours: Ints, machine_id: str, site: Site
+) -> MachineWindows:
+    runs = matrices["running_share"].min(axis=1) >= 1 - 1e-9
     settle = site.policy.detection.settle_windows
-    state = states(windows, runs=runs, coverage=matrix("coverage", 0.0).mean(axis=1), settle_windows=settle)
-    starts = (windows * (site.window_minutes * 60_000_000)).astype("datetime64[us]")
     return MachineWindows(
-        machine.machine_id,
+        machine_id,
         starts=starts,
-        index=windows,
-        hours=local_hours(starts, site=site),
-        state=state,
-        regime=np.full(n, RUNNING),
-        spell=spells(windows, breaks=~runs),
-        mean=matrix("mean", np.nan),
-        std=matrix("std", np.nan),
-        slope=matrix("slope_per_h", np.nan),
+        index=index,
+        hours=hours,
+        state=states(index, runs=runs, coverage=matrices["coverage"].mean(axis=1), settle_windows=settle),
+        regime=np.full(len(index), RUNNING),
+        spell=spells(index, breaks=~runs),
+        mean=matrices["mean"],
+        std=matrices["std"],
+        slope=matrices["slope_per_h"],
     )
 
 
@@ -145,7 +156,8 @@ def states(index: Ints, *, runs: Flags, coverage: Floats, settle_windows: int) -
     after_stop = np.zeros(len(index), dtype=np.bool_)
     after_stop[1:] = runs[1:] & ~runs[:-1]
     settling = runs & settles(index, after=after_stop, settle_windows=settle_windows)
-    return np.select([~runs, settling, coverage < MIN_COVERAGE], [STOPPED, SETTLING, TOO_FEW], default=SCORED)
+    which = np.where(runs, np.where(settling, 2, np.where(coverage < MIN_COVERAGE, 1, 0)), 3)
+    return _STATES[which]
 
 
 def settles(index: Ints, *, after: Flags, settle_windows: int) -> Flags:
@@ -155,6 +167,8 @@ def settles(index: Ints, *, after: Flags, settle_windows: int) -> Flags:
 
 
 def taken(windows: MachineWindows, which: Flags) -> MachineWindows:
+    if which.all():
+        return windows
     cut: dict[str, Any] = {f.name: getattr(windows, f.name)[which] for f in fields(windows) if f.name != "machine_id"}
     return replace(windows, **cut)
 

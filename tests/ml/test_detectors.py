@@ -155,6 +155,26 @@ def test_a_missing_sensor_does_not_alarm_and_half_of_them_are_too_few(detector: 
     assert (detector.score(one_left, site=SITE, model_version=1)["state"] == "too_few_readings").all()
 
 
+def test_machines_with_fewer_sensors_and_none_scored_are_told_as_if_each_stood_alone() -> None:
+    small = _machine("P0", machine_class="fan", types=TYPES[:2])
+    site = _site(SITE.machines[1], small, SITE.machines[0])
+    learned = pd.concat([HEALTHY, _features(small, days=14, seed=3)])
+    detector = SiteDetector.fit(learned, site=site, held_out_from=HELD_OUT, seed=7)
+    fresh = [_features(machine, days=3, seed=20 + i, stops=False) for i, machine in enumerate(site.machines)]
+    fresh[2] = fresh[2].assign(running_share=0.0)
+    together = detector.score(pd.concat(fresh), site=site, model_version=1)
+    alone = [detector.score(features, site=site, model_version=1) for features in fresh]
+    assert together["machine_id"].unique().tolist() == ["P0", "P1", "P2"]
+    assert set(together.loc[together["machine_id"] == "P1", "state"]) == {"stopped"}
+    pd.testing.assert_frame_equal(together, pd.concat([alone[1], alone[2], alone[0]], ignore_index=True), rtol=1e-9)
+
+
+def test_a_pool_of_one_machine_and_one_of_all_tell_the_same(detector: SiteDetector, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = detector.score(HEALTHY, site=SITE, model_version=1)
+    monkeypatch.setattr("ml.detectors.scored.POOLED_WINDOWS", 1)
+    pd.testing.assert_frame_equal(detector.score(HEALTHY, site=SITE, model_version=1), together, rtol=1e-9)
+
+
 def test_the_same_data_and_seed_give_the_same_bytes_whatever_the_row_order(detector: SiteDetector) -> None:
     shuffled = HEALTHY.sample(frac=1, random_state=0)
     again = SiteDetector.fit(shuffled, site=SITE, held_out_from=HELD_OUT, seed=7)

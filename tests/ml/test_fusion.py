@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from ml.detectors.fusion import Tail, combined_surprise, fit_tail, pareto_shape, pooled_shape, tail_excesses
+from ml.detectors.fusion import Tail, combined_surprise, fit_tail, pareto_shape, pooled_p, pooled_shape, tail_excesses
 
 
 @pytest.mark.parametrize("true_shape", [0.0, 0.2, 0.4])
@@ -57,6 +57,19 @@ def test_a_statistic_without_spread_gives_finite_probabilities() -> None:
     assert np.isfinite(p).all()
     assert p[0] == 1.0
     assert p[2] < 1e-3
+
+
+def test_machines_pooled_are_each_judged_by_their_own_tails() -> None:
+    body = np.linspace(0.0, 10.0, 91)
+    tails = [[Tail(body, shape=0.25, scale=2.0), Tail(2 * body, shape=0.0, scale=1.0)], [Tail(3 * body, shape=0.5, scale=0.5)] * 2]
+    statistics = [np.array([[12.0, 21.0], [5.0, np.nan]]), np.array([[30.5, 15.0]])]
+    # the tenth beyond the body, times the survival of scipy's generalised Pareto; within it, straight down from 1 to a tenth
+    expected = [
+        [0.1 * stats.genpareto(0.25, scale=2.0).sf(2.0), 0.1 * stats.expon.sf(1.0)],
+        [1 - 0.9 * 5 / 10, np.nan],
+        [0.1 * stats.genpareto(0.5, scale=0.5).sf(0.5), 1 - 0.9 * 15 / 30],
+    ]
+    np.testing.assert_allclose(pooled_p(tails, statistics), expected, rtol=1e-12)
 
 
 def test_the_shape_is_pooled_over_machines_of_different_scale() -> None:
