@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ml.frames import UTC_TIME, typed_frame
-from ml.incidents import opened_at
 from ml.plant import Criticality, Site
 from ml.shelving import Shelving, holding, released_at
 
@@ -107,17 +105,15 @@ def annunciate(
 
 
 def _opened(incidents: pd.DataFrame, *, scores: pd.DataFrame, site: Site) -> dict[str, pd.Timestamp]:
-    """incident_id -> end of the scored window that opened it; the onset's where the look-back does not show that."""
-    step = pd.Timedelta(minutes=site.window_minutes)
-    scored = scores.loc[(scores["state"] == "scored") & scores["score"].notna(), ["machine_id", "window_start", "score"]]
-    scored = scored.sort_values("window_start", kind="stable")
+    """incident_id -> end of the scored window that completed the on-delay; the first of these windows is the onset."""
+    step, delay = pd.Timedelta(minutes=site.window_minutes), site.policy.detection.on_delay_windows
+    scored = scores.loc[scores["state"] == "scored", ["machine_id", "window_start"]]
     begin = scores["window_start"].min()
     opened = {}
     for name, machine_id, onset in zip(incidents["incident_id"], incidents["machine_id"], incidents["onset_at"], strict=True):
-        mine = scored[scored["machine_id"] == machine_id]
-        starts, values = pd.DatetimeIndex(mine["window_start"]), mine["score"].to_numpy(dtype=np.float64)
-        seen = opened_at(starts, values, onset=onset, policy=site.policy.detection) if onset >= begin else None
-        opened[str(name)] = (onset if seen is None else seen) + step
+        windows = scored.loc[(scored["machine_id"] == machine_id) & (scored["window_start"] >= onset), "window_start"].sort_values()
+        is_seen = onset >= begin and len(windows) >= delay
+        opened[str(name)] = (windows.iloc[delay - 1] if is_seen else onset + (delay - 1) * step) + step
     return opened
 
 

@@ -1,7 +1,7 @@
 """Runs of anomalous windows on one machine become incidents with a stable identity.
 
-An incident opens with `on_delay_windows` consecutive scored windows at or above the on-threshold, or with fewer that are more
-extreme (down to one at or above `extreme_threshold`), and closes after `off_delay_windows` below the off-threshold; runs nearer than `merge_gap_windows` are one. Windows without a score
+An incident opens with `on_delay_windows` consecutive scored windows at or above the on-threshold and closes after
+`off_delay_windows` below the off-threshold; runs nearer than `merge_gap_windows` are one. Windows without a score
 (stopped, settling, too few readings) neither extend nor break a run: a machine that fails and stands still keeps
 its incident open until it has run well for the off-delay, or until the merge gap has passed without a scored window.
 An incident's name is its machine and onset. What supports or weakens it stands in `evidence`, what it may be in `modes`.
@@ -159,7 +159,7 @@ def merged_runs(index: Ints, scores: Floats, *, policy: DetectionPolicy, newest:
 def _hysteresis(index: Ints, scores: Floats, *, policy: DetectionPolicy, is_open: bool, newest: int) -> Iterator[Run]:
     """Runs among scored windows that follow each other; a run ends with its last window at or above the off-threshold."""
     above_off = scores >= policy.off_threshold
-    opens, since = opening(scores, policy=policy)
+    opens = np.flatnonzero(_streak(scores >= policy.on_threshold) == policy.on_delay_windows)
     closes = np.flatnonzero(_streak(~above_off) == policy.off_delay_windows)
     position = 0
     while position < len(index):
@@ -169,7 +169,7 @@ def _hysteresis(index: Ints, scores: Floats, *, policy: DetectionPolicy, is_open
             later = opens[opens >= position]
             if not len(later):
                 return
-            first, position = int(since[later[0]]), int(later[0])
+            first, position = int(later[0]) - policy.on_delay_windows + 1, int(later[0])
         later = closes[closes >= position]
         end = int(later[0]) if len(later) else len(index) - 1
         anomalous = np.flatnonzero(above_off[first : end + 1])
@@ -178,22 +178,6 @@ def _hysteresis(index: Ints, scores: Floats, *, policy: DetectionPolicy, is_open
             last = int(index[first + int(anomalous[-1])])
             yield Run(int(index[begin]), last, is_over=bool(len(later)) or newest - last > policy.merge_gap_windows)
         position, is_open = end + 1, False
-
-
-def opening(scores: Floats, *, policy: DetectionPolicy) -> tuple[Ints, Ints]:
-    """(places at which an incident would open among windows that follow each other, by place the first window of the onset)."""
-    streak = np.minimum(_streak(scores >= policy.on_threshold), policy.on_delay_windows)
-    is_enough = np.zeros(len(scores), dtype=np.bool_)
-    for n in range(1, policy.on_delay_windows + 1):
-        is_enough |= _streak(scores >= policy.opening_threshold(n)) >= n
-    return np.flatnonzero(is_enough), np.arange(len(scores)) - np.maximum(streak, 1) + 1
-
-
-def opened_at(starts: pd.DatetimeIndex, scores: Floats, *, onset: pd.Timestamp, policy: DetectionPolicy) -> pd.Timestamp | None:
-    """Start of the window that opened the incident of that onset, None where the windows do not show it; one machine's, in order."""
-    first = int(starts.searchsorted(onset))
-    places = opening(scores[first:], policy=policy)[0]
-    return starts[first + int(places[0])] if len(places) else None
 
 
 def _streak(flags: Flags) -> Ints:

@@ -171,28 +171,14 @@ class DetectionPolicy(_Value):
     on_threshold: Share = Field(default=0.6, description="an incident opens at or above this score; 0.6 is one false alarm a machine-month")
     off_threshold: Share = Field(default=0.45, description="and closes below this one")
     on_delay_windows: int = Field(default=3, ge=1)
-    extreme_threshold: Share = Field(
-        default=0.9, description="a single window this high opens one at once, and fewer than the delay the nearer to it; 1 or less"
-    )
     off_delay_windows: int = Field(default=6, ge=1)
     merge_gap_windows: int = Field(default=36, ge=0, description="runs nearer than this are one incident")
     settle_windows: int = Field(default=6, ge=0, description="windows after a start that are not scored")
-
-    def opening_threshold(self, n_windows: int) -> float:
-        """What so many windows in a row must all reach to open an incident: the fewer, the more, along a straight line.
-
-        >>> [round(DetectionPolicy().opening_threshold(n), 3) for n in (1, 2, 3)]
-        [0.9, 0.75, 0.6]
-        """
-        missing = (self.on_delay_windows - n_windows) / max(self.on_delay_windows - 1, 1)
-        return self.on_threshold + missing * (self.extreme_threshold - self.on_threshold)
 
     @model_validator(mode="after")
     def _hysteresis(self) -> Self:
         if self.off_threshold > self.on_threshold:
             raise ValueError("off_threshold must not exceed on_threshold")
-        if self.extreme_threshold < self.on_threshold:
-            raise ValueError("extreme_threshold must not be below on_threshold")
         return self
 
 

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
-import numpy as np
 import pandas as pd
 
 from ml.detectors.fleet import NotTrainable, SiteDetector
@@ -23,7 +22,7 @@ from ml.features import build_features
 from ml.frames import UTC_TIME
 from ml.gate import objections, performance
 from ml.healthy import Distrust, distrusted, healthy_rows, split_days
-from ml.incidents import alarms, opened_at
+from ml.incidents import alarms
 from ml.merging import merge_readings
 from ml.plant import Site
 from ml.quality import assess_sensors
@@ -151,24 +150,21 @@ def raised_alarms(scores: pd.DataFrame, *, site: Site) -> pd.DataFrame:
     if scores.empty:
         return pd.DataFrame({name: pd.Series([], dtype="str" if name == "machine_id" else UTC_TIME) for name in columns})
     found = alarms(scores, site=site)
-    window = pd.Timedelta(minutes=site.window_minutes)
+    window, delay = pd.Timedelta(minutes=site.window_minutes), site.policy.detection.on_delay_windows
     scored = scores[(scores["state"] == "scored") & scores["score"].notna()]
-    windows_of = {m: of.sort_values("window_start") for m, of in scored.groupby("machine_id")}
+    starts_of = {m: pd.DatetimeIndex(of["window_start"]).sort_values() for m, of in scored.groupby("machine_id")}
     raised = []
     for machine_id, onset in zip(found["machine_id"], found["onset_at"], strict=True):
-        starts, values = pd.DatetimeIndex(windows_of[machine_id]["window_start"]), windows_of[machine_id]["score"].to_numpy(dtype=np.float64)
-        opened = opened_at(starts, values, onset=onset, policy=site.policy.detection)
-        assert opened is not None  # alarms() found it in the same windows
-        raised.append(opened + window)
+        starts = starts_of[machine_id]
+        raised.append(starts[starts.searchsorted(onset) + delay - 1] + window)
     return found.assign(raised_at=pd.Series(raised, dtype=UTC_TIME, index=found.index))[columns]
 
 
 def at_threshold(site: Site, threshold: float) -> Site:
-    """The site with another on-threshold; the off-threshold keeps its share of it, the extreme one its distance."""
+    """The site with another on-threshold; the off-threshold keeps its share of it."""
     detection = site.policy.detection
     off = threshold * detection.off_threshold / detection.on_threshold
-    extreme = min(threshold + detection.extreme_threshold - detection.on_threshold, 1.0)
-    changed = detection.model_copy(update={"on_threshold": threshold, "off_threshold": off, "extreme_threshold": extreme})
+    changed = detection.model_copy(update={"on_threshold": threshold, "off_threshold": off})
     return site.model_copy(update={"policy": site.policy.model_copy(update={"detection": changed})})
 
 

@@ -25,7 +25,6 @@ SCORE_PER_DECADE = 1 / 6
 MINUTES_PER_MONTH = 30 * 1440
 MIN_LEVEL = 1.0
 WANTED_CLUSTERS = 20
-FALL_ROUNDS = 3  # what fewer windows must reach more is told in falls, which are told by what they reach
 _LEVELS = np.arange(0.5, 8.0, 0.1)
 _PRIOR_CLUSTERS = 5  # so much does what is expected of p, a decade of rarity per decade, count beside the clusters seen
 
@@ -54,15 +53,7 @@ class Healthy:
 
 def fit_alarm_rate(machines: Sequence[Healthy], *, policy: DetectionPolicy, window_minutes: int) -> AlarmRate:
     """Machines are pooled: one machine's held-out days hold too few alarms to count."""
-    rate = AlarmRate(once=MIN_LEVEL, fall=1.0)
-    for _ in range(FALL_ROUNDS):
-        rate = _fit(machines, fall=rate.fall, policy=policy, window_minutes=window_minutes)
-    return rate
-
-
-def _fit(machines: Sequence[Healthy], *, fall: float, policy: DetectionPolicy, window_minutes: int) -> AlarmRate:
-    """`fall` says how much more surprising fewer windows must be."""
-    sustained = [_sustained(m, fall=fall, policy=policy) for m in machines]
+    sustained = [_sustained(m, policy=policy) for m in machines]
     months = sum(len(m.index) for m in machines) * window_minutes / MINUTES_PER_MONTH
     counts = np.array([sum(len(_peaks(s, above=level, gap=policy.merge_gap_windows)) for s in sustained) for level in _LEVELS])
     enough = np.flatnonzero(counts >= WANTED_CLUSTERS)
@@ -75,19 +66,13 @@ def _fit(machines: Sequence[Healthy], *, fall: float, policy: DetectionPolicy, w
     return AlarmRate(once=max(threshold + fall * float(np.log(per_month)), MIN_LEVEL), fall=fall)
 
 
-def _sustained(machine: Healthy, *, fall: float, policy: DetectionPolicy) -> Healthy:
-    """The level at which each window, with those before it, would open an incident: as many as the on-delay asks for all reach it, or
-    fewer reach as much more as they must.
-    """
-    all_reach = machine.surprise.copy()
-    level = np.full(len(all_reach), -np.inf)
-    for n in range(1, policy.on_delay_windows + 1):
-        if n > 1:
-            all_reach[n - 1 :] = np.minimum(all_reach[n - 1 :], machine.surprise[: 1 - n])
-            all_reach[: n - 1] = -np.inf
-        more = (policy.opening_threshold(n) - policy.on_threshold) / SCORE_PER_DECADE * np.log(10.0) * fall
-        level = np.maximum(level, all_reach - more)
-    return Healthy(machine.index, level)
+def _sustained(machine: Healthy, *, policy: DetectionPolicy) -> Healthy:
+    """What each window and those before it, as many as the on-delay asks for, all reach."""
+    reached = machine.surprise.copy()
+    for by in range(1, policy.on_delay_windows):
+        reached[by:] = np.minimum(reached[by:], machine.surprise[:-by])
+        reached[:by] = -np.inf
+    return Healthy(machine.index, reached)
 
 
 def _peaks(sustained: Healthy, *, above: float, gap: int) -> Floats:

@@ -1,6 +1,7 @@
-"""Forecast residual: each sensor's level foretold from its own past of an hour ago, the other sensors now and the hour of the day.
+"""Forecast residual: each sensor's level foretold from its own past of an hour ago, the other sensors now and the time of the day.
 
-What the load does to all sensors alike is foretold and does not count; what one sensor does on its own does. The residual is
+What the load does to all sensors alike is foretold and does not count; what one sensor does on its own does. A daily pattern is known
+from the second day on, and a shift that does not begin is as much of a surprise as one that does. The residual is
 measured from its own running level and spread, so that the member adapts to a machine that has changed for good. Limits: it finds
 changes, not states; it foretells nothing for three hours after a start (windows of 10 minutes); the slow drift of a machine's only
 sensor is foretold from that sensor's own past and left to the control charts.
@@ -46,9 +47,11 @@ class Forecast:
     def fit(cls, view: View, complete: Floats, *, window_minutes: int) -> Self:
         """`complete` is the z of the view with what is missing imputed."""
         levels, _ = _levels(view, complete)
-        usual, of_others = _usual_by_half_hour(levels, view=view)
+        usual, of_others = usual_by_half_hour(levels, view=view)
         weights = _ridge(_design(levels, usual=of_others, view=view), levels, view=view)
-        silent = cls(memory_of(window_minutes), weights=weights, usual=usual, scale=np.ones(levels.shape[1]), smooth_scale=np.ones(levels.shape[1]))
+        silent = cls(
+            memory_of(window_minutes), weights=weights, usual=usual, scale=np.ones(levels.shape[1]), smooth_scale=np.ones(levels.shape[1])
+        )
         residual = silent.residual_of(levels, view=view)
         if np.isfinite(residual).sum(axis=0).min(initial=MIN_FIT_ROWS) < MIN_FIT_ROWS:
             return replace(silent, scale=np.full(levels.shape[1], np.inf))
@@ -82,7 +85,7 @@ class Forecast:
         return residual - level, np.sqrt(np.maximum(lagged(square, spell=view.spell, by=by, fill=0.0), 1.0))
 
 
-def _usual_by_half_hour(levels: Floats, *, view: View) -> tuple[Floats, Floats]:
+def usual_by_half_hour(levels: Floats, *, view: View) -> tuple[Floats, Floats]:
     """(mean level by half hour of the day (48, m), that of the other days for each window (n, m)); 0 where fewer than two days tell.
 
     A window is foretold from other days than its own also while fitting: else chance would pass for a daily pattern.
