@@ -27,7 +27,8 @@ _LEAST_OF_WHOLE = 0.1
 class View:
     """n windows as d columns: `z` against the regime's centre over all hours, `hourly` against the hour of the day, NaN where missing.
 
-    `spell` and `hours` as in MachineWindows, `halves` (0..47) are the half hours of the site's day, `days` count since the epoch; `sensor_of` and `quantity_of` (d,) say what a column is.
+    `spell` and `hours` as in MachineWindows, `halves` (0..47) are the half hours of the site's day, `days` count since the epoch;
+    `sensor_of` and `quantity_of` (d,) say what a column is.
     """
 
     z: Floats

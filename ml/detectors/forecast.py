@@ -34,7 +34,10 @@ MIN_AGE_WINDOWS = (
 
 @dataclass(frozen=True)
 class Forecast:
-    """Ridge regression of m levels: `weights` (5 m + 3, m) on lags, levels of now, `usual` (48, m) by half hour, hour; `scale`, `smooth_scale` (m,) of the residual."""
+    """Ridge regression of m levels: `weights` (5 m + 3, m) on lags, levels of now, `usual` (48, m) by half hour of the day, and hour.
+
+    `scale` and `smooth_scale` (m,) are those of the residual.
+    """
 
     names: ClassVar[tuple[str, ...]] = ("forecast",)
     memory: int

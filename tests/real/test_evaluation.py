@@ -1,4 +1,4 @@
-"""Our detectors over public data, as `maintenance evaluate` runs them: the targets that are met, and what they reach, with a small margin."""
+"""Our detectors over public data, as `maintenance evaluate` runs them: targets that are met, and what they reach, with a margin."""
 
 import json
 from pathlib import Path
