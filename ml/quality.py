@@ -18,7 +18,8 @@ Grade A from 0.9, B from 0.75, C from 0.5, else F. So a wrong unit and a dead se
     wrong_unit    the level jumped at once to where a known conversion puts it, alone, and stayed (ml.unit_changes)
     out_of_range  a quarter of the due readings or more were refused as outside the physical range; the words name units in which the
                   usual level would lie there
-    stuck         one value for more than 30 readings and 30 minutes, while the machine ran
+    stuck         one value for more than 30 readings and 30 minutes, while the machine ran, but not where the sensor usually rests at
+                  it (ml.resting), which is no `dead` either
     noisy         3 times its usual noise at its usual level, and no other sensor of the machine is noisier (ml.instruments)
     clock_drift   the timestamps run away from the sensor's own interval, along a straight line (ml.instruments)
 
@@ -50,6 +51,7 @@ from ml.frames import typed_frame
 from ml.instruments import CLOCK_FROM, NOISY_FROM, Behaviour, Clocks, compare_with_usual, find_flat, read_clocks
 from ml.plant import Sensor, Site
 from ml.recent_windows import FEATURES, RecentWindows, recent_windows
+from ml.resting import usually_rests
 from ml.site_day import SiteDay, is_running, site_day
 from ml.unit_changes import UnitChange, conversions
 
@@ -88,24 +90,30 @@ def assess_sensors(
     `readings` [sensor_id, timestamp, value] are those of the day, `refused` counts the readings per sensor_id that were
     outside the physical range; `features` [ml.recent_windows.FEATURES] are those of the day and the week before, None for none. Readings
     are due from the start of the day to the site's last reading of that day, so that an unfinished day is not held against its
-    sensors; if there is none at all, for the whole day.
+    sensors; if there is none at all, for the whole day. On the site's first day they are due from its first reading on.
 
     coverage counts the due instants that have a reading within half an interval, so neither two readings at once nor a
     small jitter make up for, or cause, a missing one. stuck_share is the time within runs of one repeated value longer than
-    both 30 readings and 30 minutes, while the machine ran: at standstill a constant value is right.
+    both 30 readings and 30 minutes, while the machine ran: at standstill a constant value is right, and so it is where the sensor
+    usually rests.
     """
     found = site_day(readings, site=site, day=day)
     windows = recent_windows(typed_frame([], FEATURES) if features is None else features, site=site, day=day)
     end = int(found.at_us.max()) if len(found.at_us) else US_PER_DAY
+    begin = int(found.at_us.min()) if len(found.at_us) and day == site.first_day else 0
     n = np.diff(found.starts)
-    n_due, n_covered = _due_and_covered(found, end=end)
-    gap_us, age_us = _gaps(found, end=end)
+    n_due, n_covered = _due_and_covered(found, begin=begin, end=end)
+    gap_us, age_us = _gaps(found, begin=begin, end=end)
     runs = is_running(found) | windows.ran_unseen[found.code]
-    stuck_us, longest_run_us = _stuck(found, runs=runs)
+    stuck_us, longest_run_us = _stuck(found, runs=runs, windows=windows)
+    flat_at = find_flat(found, runs=runs)
+    for i in np.flatnonzero(~np.isnan(flat_at)):
+        if usually_rests(windows, int(i), at=float(flat_at[i]), rest_s=_rest_s(found.sensors[i])):
+            flat_at[i] = np.nan
     noise, jitter = _spreads(found)
     n_refused = np.array([refused.get(s.sensor_id, 0) for s in found.sensors], np.int64)
     behaviour, clocks = compare_with_usual(windows), read_clocks(found)
-    seen = _Seen(found, windows, behaviour, clocks, find_flat(found, runs=runs), longest_run_us, n_covered, n_refused)
+    seen = _Seen(found, windows, behaviour, clocks, flat_at, longest_run_us, n_covered, n_refused)
     table = pd.DataFrame(
         {
             "sensor_id": pd.array([s.sensor_id for s in found.sensors], dtype="str"),
@@ -114,7 +122,7 @@ def assess_sensors(
             "n_expected": n_due,
             "coverage": np.minimum(1.0, n_covered / n_due),
             "longest_gap_s": gap_us / 1e6,
-            "stuck_share": np.minimum(1.0, stuck_us / max(end, 1)),
+            "stuck_share": np.minimum(1.0, stuck_us / max(end - begin, 1)),
             "refused_share": n_refused / np.maximum(n + n_refused, 1),
             "noise": noise,
             "clock_jitter": jitter,
@@ -182,14 +190,15 @@ def _per_sensor(found: SiteDay, weights: Floats | Bools) -> Floats:
     return np.bincount(found.code, weights=weights, minlength=len(found.sensors)).astype(np.float64)
 
 
-def _due_and_covered(found: SiteDay, *, end: int) -> tuple[Ints, Ints]:
+def _due_and_covered(found: SiteDay, *, begin: int, end: int) -> tuple[Ints, Ints]:
     """Due readings, and due instants that have one. A sensor's instants are its intervals, shifted by its own phase."""
     interval = found.interval_us
     # The mean direction on the circle of the interval: readings just before and just after the full minute average to it.
     angle = 2 * np.pi * (found.at_us % interval[found.code]) / interval[found.code]
     phase = np.arctan2(_per_sensor(found, np.sin(angle)), _per_sensor(found, np.cos(angle))) / (2 * np.pi) * interval
     phase = np.where(phase < -1e-6 * interval, phase + interval, phase)
-    n_due = np.maximum(1, np.floor((end - phase) / interval + 0.01).astype(np.int64) + 1)
+    n_before = np.maximum(0, np.ceil((begin - phase) / interval - 0.51).astype(np.int64))
+    n_due = np.maximum(1, np.floor((end - phase) / interval + 0.01).astype(np.int64) + 1 - n_before)
     if not len(found.at_us):
         n_due = np.maximum(1, np.rint(US_PER_DAY / interval).astype(np.int64))
     slot = np.rint((found.at_us - phase[found.code]) / interval[found.code]).astype(np.int64)
@@ -198,22 +207,26 @@ def _due_and_covered(found: SiteDay, *, end: int) -> tuple[Ints, Ints]:
     return n_due, np.bincount(found.code[is_new], minlength=len(n_due))
 
 
-def _gaps(found: SiteDay, *, end: int) -> tuple[Ints, Ints]:
-    """Longest time without a reading, from the start of the day to its end; and the time since the last one."""
+def _gaps(found: SiteDay, *, begin: int, end: int) -> tuple[Ints, Ints]:
+    """Longest time without a reading, from `begin` to the end of the day; and the time since the last one."""
     n_sensors = len(found.sensors)
-    longest, age = np.full(n_sensors, end, np.int64), np.full(n_sensors, end, np.int64)
+    longest, age = np.full(n_sensors, end - begin, np.int64), np.full(n_sensors, end - begin, np.int64)
     has = np.flatnonzero(np.diff(found.starts) > 0)
     if len(has):
         step = np.diff(found.at_us, prepend=0)
         first = found.starts[has]
-        step[first] = found.at_us[first]
+        step[first] = found.at_us[first] - begin
         age[has] = end - found.at_us[found.starts[has + 1] - 1]
         longest[has] = np.maximum(np.maximum.reduceat(step, first), age[has])
     return longest, age
 
 
-def _stuck(found: SiteDay, *, runs: Bools) -> tuple[Ints, Ints]:
-    """Microseconds within runs of one value that are too long while the machine ran, and the longest such run."""
+def _rest_s(sensor: Sensor) -> float:
+    return max(STUCK_S, STUCK_READINGS * sensor.interval_s)
+
+
+def _stuck(found: SiteDay, *, runs: Bools, windows: RecentWindows) -> tuple[Ints, Ints]:
+    """Microseconds within runs of one value that are too long while the machine ran, and the longest such run; rests are none."""
     n_sensors = len(found.sensors)
     total, longest = np.zeros(n_sensors, np.int64), np.zeros(n_sensors, np.int64)
     if not len(found.at_us):
@@ -229,6 +242,11 @@ def _stuck(found: SiteDay, *, runs: Bools) -> tuple[Ints, Ints]:
     count = np.diff(first, append=len(begins))
     duration = found.at_us[first + count - 1] - found.at_us[first]
     stuck = np.flatnonzero(runs[first] & (count > STUCK_READINGS) & (duration > STUCK_S * 1_000_000))
+    lying_at = {(int(code), float(value)) for code, value in zip(found.code[first[stuck]], found.value[first[stuck]], strict=True)}
+    resting = {(i, at) for i, at in lying_at if usually_rests(windows, i, at=at, rest_s=_rest_s(found.sensors[i]))}
+    if resting:
+        is_rest = [(code, value) in resting for code, value in zip(found.code[first[stuck]], found.value[first[stuck]], strict=True)]
+        stuck = stuck[~np.array(is_rest)]
     np.add.at(total, found.code[first[stuck]], duration[stuck])
     np.maximum.at(longest, found.code[first[stuck]], duration[stuck])
     return total, longest

@@ -27,13 +27,16 @@ _LEAST_OF_WHOLE = 0.1
 class View:
     """n windows as d columns: `z` against the regime's centre over all hours, `hourly` against the hour of the day, NaN where missing.
 
-    `spell` as in MachineWindows; `sensor_of` and `quantity_of` (d,) say what a column is.
+    `spell` and `hours` as in MachineWindows, `halves` (0..47) are the half hours of the site's day, `days` count since the epoch;
+    `sensor_of` and `quantity_of` (d,) say what a column is.
     """
 
     z: Floats
     hourly: Floats
     spell: Ints
     hours: Ints
+    halves: Ints
+    days: Ints
     sensor_of: Ints
     quantity_of: Ints
 
@@ -80,6 +83,8 @@ class Baseline:
             hourly=np.clip(hourly, -MAX_Z, MAX_Z, out=hourly),
             spell=windows.spell,
             hours=windows.hours,
+            halves=2 * windows.hours + (windows.starts.astype("datetime64[m]").astype(np.int64) % 60) // 30,
+            days=windows.starts.astype("datetime64[D]").astype(np.int64),
             sensor_of=self.sensor_of,
             quantity_of=self.quantity_of,
         )

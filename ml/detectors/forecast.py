@@ -1,6 +1,7 @@
-"""Forecast residual: each sensor's level foretold from its own past of an hour ago, the other sensors now and the hour of the day.
+"""Forecast residual: each sensor's level foretold from its own past of an hour ago, the other sensors now and the time of the day.
 
-What the load does to all sensors alike is foretold and does not count; what one sensor does on its own does. The residual is
+What the load does to all sensors alike is foretold and does not count; what one sensor does on its own does. A daily pattern is known
+from the second day on, and a shift that does not begin is as much of a surprise as one that does. The residual is
 measured from its own running level and spread, so that the member adapts to a machine that has changed for good. Limits: it finds
 changes, not states; it foretells nothing for three hours after a start (windows of 10 minutes); the slow drift of a machine's only
 sensor is foretold from that sensor's own past and left to the control charts.
@@ -21,6 +22,7 @@ Floats = NDArray[np.float64]
 
 HORIZON_WINDOWS = 6  # a step that stays is a surprise for so long, longer than the delay with which an incident opens
 N_LAGS = 3
+MIN_DAYS = 2  # of a half hour, for what is usual at it
 MIN_FIT_ROWS = 50
 CLIP = 20.0
 RIDGE = 0.02  # penalty per window fitted on, in units of a standardised level's variance
@@ -32,11 +34,15 @@ MIN_AGE_WINDOWS = (
 
 @dataclass(frozen=True)
 class Forecast:
-    """Ridge regression of m levels: `weights` (4 m + 3, m) on lags, levels of now, hour; `scale`, `smooth_scale` (m,) of the residual."""
+    """Ridge regression of m levels: `weights` (5 m + 3, m) on lags, levels of now, `usual` (48, m) by half hour of the day, and hour.
+
+    `scale` and `smooth_scale` (m,) are those of the residual.
+    """
 
     names: ClassVar[tuple[str, ...]] = ("forecast",)
     memory: int
     weights: Floats
+    usual: Floats
     scale: Floats
     smooth_scale: Floats
 
@@ -44,8 +50,11 @@ class Forecast:
     def fit(cls, view: View, complete: Floats, *, window_minutes: int) -> Self:
         """`complete` is the z of the view with what is missing imputed."""
         levels, _ = _levels(view, complete)
-        weights = _ridge(levels, view=view)
-        silent = cls(memory_of(window_minutes), weights=weights, scale=np.ones(levels.shape[1]), smooth_scale=np.ones(levels.shape[1]))
+        usual, of_others = usual_by_half_hour(levels, view=view)
+        weights = _ridge(_design(levels, usual=of_others, view=view), levels, view=view)
+        silent = cls(
+            memory_of(window_minutes), weights=weights, usual=usual, scale=np.ones(levels.shape[1]), smooth_scale=np.ones(levels.shape[1])
+        )
         residual = silent.residual_of(levels, view=view)
         if np.isfinite(residual).sum(axis=0).min(initial=MIN_FIT_ROWS) < MIN_FIT_ROWS:
             return replace(silent, scale=np.full(levels.shape[1], np.inf))
@@ -66,7 +75,7 @@ class Forecast:
         return out
 
     def residual_of(self, levels: Floats, *, view: View) -> Floats:
-        residual = (levels - _design(levels, view=view) @ self.weights) / self.scale
+        residual = (levels - _design(levels, usual=self.usual[view.halves], view=view) @ self.weights) / self.scale
         residual[~_is_old(view)[:, None] | ~np.isfinite(view.z[:, view.columns(MEAN)])] = np.nan
         return residual
 
@@ -79,15 +88,31 @@ class Forecast:
         return residual - level, np.sqrt(np.maximum(lagged(square, spell=view.spell, by=by, fill=0.0), 1.0))
 
 
-def _ridge(levels: Floats, *, view: View) -> Floats:
-    """Each level on its own lags, the other levels of now, and the hour."""
+def usual_by_half_hour(levels: Floats, *, view: View) -> tuple[Floats, Floats]:
+    """(mean level by half hour of the day (48, m), that of the other days for each window (n, m)); 0 where fewer than two days tell.
+
+    A window is foretold from other days than its own also while fitting: else chance would pass for a daily pattern.
+    """
+    m, pulled_in = levels.shape[1], np.clip(levels, -WINSOR, WINSOR)
+    days, day = np.unique(view.days, return_inverse=True)
+    total, count = np.zeros((48, len(days), m)), np.zeros((48, len(days), 1))
+    np.add.at(total, (view.halves, day), pulled_in)
+    np.add.at(count, (view.halves, day), 1.0)
+    is_told = ((count > 0).sum(axis=1) >= MIN_DAYS)[:, 0]
+    usual = np.where(is_told[:, None], total.sum(axis=1) / np.maximum(count.sum(axis=1), 1.0), 0.0)
+    others = (total.sum(axis=1, keepdims=True) - total) / np.maximum(count.sum(axis=1, keepdims=True) - count, 1.0)
+    return usual, np.where(is_told[view.halves][:, None], others[view.halves, day], 0.0)
+
+
+def _ridge(design: Floats, levels: Floats, *, view: View) -> Floats:
+    """Each level on its own lags, the other levels of now, what is usual for it at that time of the day, and the hour."""
     is_old, m = _is_old(view), levels.shape[1]
-    design, target = _design(levels, view=view)[is_old], levels[is_old]
+    design, target = design[is_old], levels[is_old]
     gram, toward = design.T @ design, design.T @ target
     weights = np.zeros((design.shape[1], m))
     for j in range(m):
         own_lags, others = range(j, N_LAGS * m, m), [N_LAGS * m + i for i in range(m) if i != j]
-        used = np.array([*own_lags, *others, *range(design.shape[1] - 3, design.shape[1])])
+        used = np.array([*own_lags, *others, (N_LAGS + 1) * m + j, *range(design.shape[1] - 3, design.shape[1])])
         penalty = max(RIDGE * len(target), 1e-9) * np.eye(len(used))
         weights[used, j] = np.linalg.solve(gram[np.ix_(used, used)] + penalty, toward[used, j])
     return weights
@@ -103,7 +128,7 @@ def _levels(view: View, complete: Floats) -> tuple[Floats, Ints]:
     return np.clip(complete[:, columns], -CLIP, CLIP), columns
 
 
-def _design(levels: Floats, *, view: View) -> Floats:
+def _design(levels: Floats, *, usual: Floats, view: View) -> Floats:
     past = [lagged(levels, spell=view.spell, by=HORIZON_WINDOWS + i, fill=0.0) for i in range(N_LAGS)]
     angle = 2 * np.pi * view.hours / 24
-    return np.column_stack([*past, levels, np.cos(angle), np.sin(angle), np.ones(len(levels))])
+    return np.column_stack([*past, levels, usual, np.cos(angle), np.sin(angle), np.ones(len(levels))])

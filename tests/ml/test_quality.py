@@ -118,6 +118,20 @@ def test_a_sensor_that_fell_silent_has_an_old_last_value() -> None:
     assert row["grade"] == "F"
 
 
+def test_on_the_sites_first_day_readings_are_due_from_the_first_one_on() -> None:
+    late = [frame[seconds(frame) >= 16 * 3600] for frame in (TEMP, CURRENT, FAN)]
+    first = SITE.model_copy(update={"first_day": DAY})
+    table = assess_sensors(pd.concat(late), site=first, day=DAY, refused={}).set_index("sensor_id")
+    assert table["n_expected"].tolist() == table["n_readings"].tolist() == [48, 480, 480]
+    assert (table["coverage"].tolist(), table["grade"].tolist()) == ([1.0] * 3, ["A"] * 3)
+    assert table["longest_gap_s"].tolist() == [600, 60, 60]
+    assert set(assess(*late)["grade"]) == {"F"}, "on any other day two thirds are missing"
+    without = pd.concat([*late[:1], late[1][seconds(late[1]) >= 20 * 3600], late[2]])
+    row = assess_sensors(without, site=first, day=DAY, refused={}).set_index("sensor_id").loc["pump.current"]
+    assert row["coverage"] == pytest.approx(0.5, abs=0.01), "the other sensors were there before"
+    assert row["longest_gap_s"] == 4 * 3600
+
+
 def test_a_stuck_value_costs_more_than_its_share() -> None:
     stuck = TEMP.copy()
     stuck.loc[(seconds(stuck) >= 3600) & (seconds(stuck) <= 6 * 3600), "value"] = 21.5

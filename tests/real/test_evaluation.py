@@ -1,10 +1,6 @@
-"""Our detectors over public data, as `maintenance evaluate` runs them: what must hold whatever the detectors are.
-
-How good they are is what the command is for; here stand only the one target that is met, and floors that tell a broken harness.
-"""
+"""Our detectors over public data, as `maintenance evaluate` runs them: targets that are met, and what they reach, with a margin."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -12,12 +8,6 @@ import pytest
 from cli.evaluation import azure, ims, nab
 
 pytestmark = pytest.mark.shared_data
-
-SOME = (
-    "realAWSCloudwatch/ec2_network_in_257a54.csv",
-    "realAWSCloudwatch/elb_request_count_8c0756.csv",
-    "artificialNoAnomaly/art_noisy.csv",
-)
 
 
 def nothing(_: int) -> None:
@@ -33,23 +23,31 @@ def test_the_benchmarks_corpus_is_read_whole(shared_data: Path) -> None:
     assert all(case.learn_until < case.events["onset_at"].min() for case in cases if len(case.events))
 
 
-def test_some_series_of_the_benchmark_score_above_a_silent_detector(shared_data: Path, tmp_path: Path) -> None:
-    labels = json.loads((shared_data / "nab" / nab.WINDOWS).read_text())
-    (tmp_path / nab.WINDOWS).write_text(json.dumps({name: labels[name] for name in SOME}))
-    shutil.copyfile(shared_data / "nab" / nab.PROFILES, tmp_path / nab.PROFILES)
-    for name in SOME:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        shutil.copyfile(shared_data / "nab" / name, tmp_path / name)
-    result = nab.evaluate(tmp_path, nothing)
-    assert result.figures["n_events"] == 3
-    assert result.figures["n_found"] >= 2
-    assert 0 < result.figures["nab_standard"] <= result.figures["nab_standard_at_best_threshold"] <= 100
-    assert result.figures["average_precision"] > result.figures["anomalous_share"]
+def test_the_benchmark_is_scored_above_55_unattended(shared_data: Path) -> None:
+    """58.6, 51.8 and 62.7 when this was written, and 69.5 at the best threshold."""
+    result = nab.evaluate(shared_data / "nab", nothing)
+    figures = result.figures
+    assert figures["n_events"] == 31
+    assert figures["nab_standard"] >= 55
+    assert figures["nab_reward_low_FP_rate"] >= 48
+    assert figures["nab_reward_low_FN_rate"] >= 59
+    assert figures["nab_standard"] <= figures["nab_standard_at_best_threshold"] <= 100
+    assert figures["average_precision"] > figures["anomalous_share"]
+    never = [row["case"] for row in result.rows if row["not_trained"]]
+    assert never == ["artificialNoAnomaly/art_flatline.csv"], "one value from beginning to end"
 
 
 def test_the_failing_bearing_is_named_three_days_before_the_end_and_before_any_other(shared_data: Path) -> None:
     result = ims.evaluate(shared_data / "ims_bearing", nothing)
     assert result.figures["target_met"] == 1, result.said
+
+
+def test_more_failures_are_foreseen_than_by_chance(shared_data: Path) -> None:
+    """5 of 9, by chance 18 %, when this was written."""
+    figures = azure.evaluate(shared_data / "azure_pdm", nothing).figures
+    assert figures["n_found"] >= 4
+    assert figures["recall"] > 2 * figures["recall_by_chance"]
+    assert figures["false_alarms_per_machine_month"] <= 1
 
 
 def test_the_ten_machines_have_nine_failures_after_the_learning(shared_data: Path) -> None:
