@@ -19,6 +19,7 @@ from ml.callouts import call_outs
 from ml.plant import Site
 from ml.pricing import bound as price
 from ml.pricing import place_by_price
+from ml.reinsertion import reinsert
 from ml.scheduling import WHOLE, Problem, improve
 from ml.shortfalls import Missing, Shortfall
 from ml.timetable import Booking, Grid, Job, Place, Timetable, place_in_turn
@@ -122,8 +123,10 @@ def _place(
         bound = max(bound, priced.cost)
         liked = sorted(possible, key=lambda j: (priced.starts[j.order_id], -j.weight, j.order_id))
         placed = _best_of_turns(problem, [liked], placed=min((placed, place_by_price(problem, priced)), key=problem.cost))
+    enough = bound / (1 - GAP_ENOUGH)
+    if len(possible) > WHOLE:
+        placed = reinsert(problem, placed=placed, enough=enough, seed=seed, time_limit_s=deadline - time.monotonic())
     if problem.cost(placed) > bound:
-        enough = bound / (1 - GAP_ENOUGH)
         placed, proven = improve(problem, placed=placed, enough=enough, seed=seed, time_limit_s=deadline - time.monotonic())
         bound = max(bound, proven)
         left = [j for j in possible if j.order_id not in placed]
