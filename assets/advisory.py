@@ -264,12 +264,15 @@ def _plan(
         changed = last_change_on(connection, site=site.site, start=site_day.start, end=site_day.end)
         start = pd.Timestamp(max(read_until, changed or site_day.start))
         orders = orders_to_plan(connection, site=site.site, before=site_day.end)
+        under_way = set(orders.loc[orders["state"] == "in_progress", "order_id"])
         previous, begun = standing(
             assignments_of_plan(connection, site=site.site, before=site_day.day),
             own=assignments_on(connection, **site_day.where),
             order_ids=list(orders["order_id"]),
             start=start,
+            under_way=under_way,
         )
+        orders = orders[~orders["order_id"].isin(under_way - set(begun))]  # begun without a place: who is at it, no plan knows
         planned = plan(_for_planning(orders), site=site, start=start, previous=previous, locked=begun, seed=site.policy.training.seed)
         replace_plan(
             connection,

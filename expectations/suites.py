@@ -153,7 +153,12 @@ def assignments_suite() -> Suite:
     rules = (
         not_above("start_at", "end_at", name="work_ends_after_it_began", words="every assignment ends after it began"),
         *(between(column, 0, 0, name=name, words=words, shown=shown) for column, name, words in overlaps.values()),
-        one_of("state", ("approved", "scheduled"), name="only_approved_work_is_planned", words="every order in the plan is approved"),
+        one_of(
+            "state",
+            ("approved", "scheduled", "in_progress"),
+            name="only_approved_work_is_planned",
+            words="every order in the plan is approved or under way",
+        ),
     )
     words = "who does which order when, a row per order in the plan and technician"
     return suite_from_contract(ASSIGNMENTS.of_one_site_day, extra=rules, min_rows=0, description=words)

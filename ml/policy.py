@@ -31,6 +31,7 @@ MOVES: dict[State, frozenset[State]] = {
 TERMINAL_STATES: frozenset[State] = frozenset(state for state, onward in MOVES.items() if not onward)
 OPEN_STATES: frozenset[State] = frozenset(MOVES) - TERMINAL_STATES
 SCHEDULABLE: frozenset[State] = frozenset({"approved", "scheduled"})
+IN_PLANS: frozenset[State] = SCHEDULABLE | {"in_progress"}  # work under way keeps its place until it is done
 MODIFIABLE: frozenset[State] = OPEN_STATES - {"in_progress"}
 UNDECIDED: frozenset[State] = frozenset({"proposed", "awaiting_decision"})  # the work may still change
 

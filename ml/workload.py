@@ -97,9 +97,10 @@ def read_previous(previous: pd.DataFrame | None, *, locked: Collection[str]) -> 
 
 
 def standing(
-    previous: pd.DataFrame, *, own: pd.DataFrame | None, order_ids: Collection[str], start: pd.Timestamp
+    previous: pd.DataFrame, *, own: pd.DataFrame | None, order_ids: Collection[str], start: pd.Timestamp, under_way: Collection[str] = ()
 ) -> tuple[pd.DataFrame, list[str]]:
-    """What a new plan from `start` on has to go by: the assignments that stand, and the orders among them whose slot has begun.
+    """What a new plan from `start` on has to go by: the assignments that stand, and the orders among them that have begun: their slot
+    has, or people said that they are under way.
 
     previous: the assignments of the plan of an earlier day; own: those of this day's plan so far, None where there is none; order_ids:
     the orders still to be done. This day's plan is the later word on what has begun and who was called out; for all else the earlier
@@ -108,7 +109,7 @@ def standing(
     """
     latest = previous if own is None else own
     latest = latest[latest["order_id"].isin(list(order_ids))]
-    has_begun = latest["start_at"] < start
+    has_begun = (latest["start_at"] < start) | latest["order_id"].isin(list(under_way))
     begun = sorted(set(latest.loc[has_begun, "order_id"]))
     rest = previous[~previous["order_id"].isin(begun) & ~previous["is_overtime"].astype(bool)]
     return pd.concat([latest[has_begun | latest["is_overtime"].astype(bool)], rest], ignore_index=True), begun

@@ -8,7 +8,7 @@ import pandas as pd
 from sqlalchemy import Connection, Select, and_, delete, func, insert, literal, or_, select
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
-from ml.policy import SCHEDULABLE
+from ml.policy import IN_PLANS
 from resources.ledger.rows import read_frame, records
 from resources.ledger.tables import assignments, plans, unplanned_orders, work_order_events, work_orders
 from resources.ledger.work import lock_site, move
@@ -28,7 +28,7 @@ class Change(NamedTuple):
 
 
 def orders_to_plan(connection: Connection, *, site: str, before: datetime) -> pd.DataFrame:
-    """Approved and scheduled orders whose approval took effect before the given time.
+    """Approved and scheduled orders whose approval took effect before the given time, and those of them that are under way.
 
     The states are the present ones, also for a day long past: work that was rejected, deferred or finished since must appear in no
     plan. Orders approved after that day's end stay out of its plan.
@@ -43,7 +43,7 @@ def orders_to_plan(connection: Connection, *, site: str, before: datetime) -> pd
         connection,
         select(work_orders, approved.c.ready_at)
         .join(approved, approved.c.order_id == work_orders.c.order_id)
-        .where(work_orders.c.site == site, work_orders.c.state.in_(SCHEDULABLE))
+        .where(work_orders.c.site == site, work_orders.c.state.in_(IN_PLANS))
         .order_by(work_orders.c.order_id),
     )
 
@@ -101,13 +101,13 @@ def replace_plan(
 ) -> None:
     """Store the day's plan. If it is the site's newest, orders in it become scheduled, those left out approved again.
 
-    `plan` has the columns of `plans` but site, day and the counts. Orders that are no longer approved or scheduled are left out.
+    `plan` has the columns of `plans` but site, day and the counts. Orders that are closed, deferred or undecided by now are left out.
     An assignment whose time differs from what its technician was last told of it has a `revision` one higher.
     """
     lock_site(connection, site)
     plannable = (
         select(work_orders.c.order_id, work_orders.c.state)
-        .where(work_orders.c.site == site, work_orders.c.state.in_(SCHEDULABLE))
+        .where(work_orders.c.site == site, work_orders.c.state.in_(IN_PLANS))
         .order_by(work_orders.c.order_id)
     )
     states: dict[str, str] = {row.order_id: row.state for row in connection.execute(plannable.with_for_update())}

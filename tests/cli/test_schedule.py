@@ -10,10 +10,11 @@ import pytest
 from sqlalchemy import delete
 
 from cli.main import main
+from resources.ledger.deeds import Decision
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.plans import replace_plan
 from resources.ledger.tables import assignments, decisions, incidents, plans, work_order_events, work_order_incidents, work_orders
-from resources.ledger.work import Decision, decide
+from resources.ledger.work import decide
 from resources.postgres import URL_VARIABLE, database_url
 from tests.ledger_states import waiting_order
 

@@ -12,10 +12,11 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from assets.reporting.icalendar_text import calendar_text
+from resources.ledger.deeds import Completion, Decision
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.plans import assignments_in_force, replace_plan
 from resources.ledger.tables import assignments, plans, work_orders
-from resources.ledger.work import Completion, Decision, complete, decide
+from resources.ledger.work import complete, decide
 from resources.reports import ReportsResource
 from tests.ledger_states import waiting_order
 
