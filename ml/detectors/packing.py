@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 FORMAT = 3
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-_MANIFEST, _ARRAYS = "manifest.json", "arrays.zst"
-_CODEC = pa.Codec("zstd", compression_level=3)
+_MANIFEST, _ARRAYS = "manifest.json", "arrays.lz4"
+_CODEC = pa.Codec("lz4")
 T = TypeVar("T")
 
 
@@ -44,7 +44,8 @@ class Packer:
     def pack(self, manifest: Mapping[str, Any]) -> bytes:
         """One file of all arrays' bytes, one after the other: a file of its own for each took ten times as long to read.
 
-        By Zstandard: 53 MB of 200 machines are unpacked in 36 ms, and in 147 by the zip's own way, which makes them no smaller.
+        By LZ4, because each run reads it: 53 MB of 200 machines become 15 MB, unpacked in 14 ms of CPU; by Zstandard it is 11 MB and 38 ms,
+        by the zip's own way 11 MB and 147 ms.
         """
         names = sorted(self._arrays)
         arrays = [np.ascontiguousarray(self._arrays[name]) for name in names]

@@ -65,10 +65,12 @@ def _texts(scored: Sequence[Scored], *, rows: Ints, n: int) -> tuple[pa.Array, p
     names = pa.array([sensor_id for s in scored for sensor_id in s.sensor_ids], pa.string())
     top, texts = [pa.array([], pa.int64())], [pa.array([], pa.string())]
     first = np.cumsum([0, *(len(s.sensor_ids) for s in scored)])
+    led, follow = (pc.binary_join_element_wise(lead, names, '": {"share": ', "") for lead in ('"', ', "'))
     for s, offset in zip(scored, first, strict=False):
-        pieces = [_pieces(s, names.take(pa.array(s.place[:, i] + offset)), i=i) for i in range(s.place.shape[1])]
+        place = [pa.array(column + offset) for column in s.place.T]
+        pieces = [_pieces(s, (follow if i else led).take(at), i=i) for i, at in enumerate(place)]
         texts.append(pc.binary_join_element_wise("{", *pieces, "}", ""))
-        top.append(pa.array(s.place[:, 0] + offset))
+        top.append(place[0])
     back = np.full(n, -1, dtype=np.int64)
     back[rows] = np.arange(len(rows))
     source = pa.array(back, mask=back < 0)
@@ -76,23 +78,19 @@ def _texts(scored: Sequence[Scored], *, rows: Ints, n: int) -> tuple[pa.Array, p
 
 
 def _pieces(scored: Scored, names: pa.Array, *, i: int) -> pa.Array:
-    """`"sensor": {"share": 0.5, "z": 4.2, "feature": "mean"}` of each row, led by a comma but for the first; empty where none is named."""
+    """`"sensor": {"share": 0.5, "z": 4.2, "feature": "mean"}` of each row, led by `names`; empty where none is named."""
+    features = pa.array([f', "feature": "{quantity}"}}' for quantity in QUANTITIES], pa.string())
     joined = pc.binary_join_element_wise(
-        ', "' if i else '"',
         names,
-        '": {"share": ',
-        _as_text(np.round(scored.share[:, i], 4)),
-        ', "z": ',
+        _as_text(np.round(scored.share[:, i], 4), then=', "z": '),
         _as_text(np.round(scored.z[:, i], 2)),
-        ', "feature": "',
-        pa.array(QUANTITIES, pa.string()).take(pa.array(scored.quantity[:, i])),
-        '"}',
+        features.take(pa.array(scored.quantity[:, i])),
         "",
     )
     return pc.if_else(pa.array(scored.is_named[:, i]), joined, "")
 
 
-def _as_text(rounded: Floats) -> pa.Array:
+def _as_text(rounded: Floats, *, then: str = "") -> pa.Array:
     """Each distinct number is written once."""
     encoded = pa.array(rounded).dictionary_encode()
-    return pc.cast(encoded.dictionary, pa.string()).take(encoded.indices)
+    return pc.binary_join_element_wise(pc.cast(encoded.dictionary, pa.string()), then, "").take(encoded.indices)
