@@ -16,7 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-FORMAT = 2
+FORMAT = 3
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _MANIFEST, _ARRAYS = "manifest.json", "arrays.bin"
 T = TypeVar("T")
