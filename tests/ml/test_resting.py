@@ -84,10 +84,8 @@ def test_the_stops_of_its_machine_are_no_return() -> None:
 
 
 def test_a_day_at_zero_is_not_dead_where_such_days_are_usual() -> None:
+    """Rests of 36 hours with 6 of work between."""
     table = graded(8, lambda hours, values: np.where((hours + 6) % 42 < 36, 0.0, values))
     whole_days = [n for n in range(8) if all((n * 24 + h + 6) % 42 < 36 for h in np.arange(1440) / 60)]
-    assert whole_days == [0, 2, 5, 7] or len(whole_days) >= 2
-    late = [n for n in whole_days if n >= 5]
-    assert late
-    assert table["faults"].iloc[late].tolist() == [""] * len(late)
-    assert table["faults"].iloc[whole_days[0]] == "dead"
+    assert whole_days == [0, 2, 5, 7]
+    assert table["faults"].iloc[whole_days].tolist() == ["dead", "dead", "", ""]
