@@ -41,6 +41,7 @@ class Manipulation:
     def __init__(self, root: Path, ledger: LedgerResource) -> None:
         plant = yaml.safe_load((CHECKOUT / "plant" / "hamburg.yaml").read_text("utf-8"))
         plant["machines"] = [m for m in plant["machines"] if m["machine_id"] == "HH-P101"]
+        plant.pop("travel")  # to areas where no machine is left
         (root / "plant").mkdir(parents=True)
         (root / "plant" / "hamburg.yaml").write_text(yaml.safe_dump(plant, allow_unicode=True), "utf-8")
         self.lake = LakeResource(root=str(root / "lake"))

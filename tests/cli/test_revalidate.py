@@ -86,9 +86,9 @@ def test_looking_says_what_would_change_and_changes_nothing(history: LedgerResou
         "s, 2026-10-05 to 2026-10-10: 3 verdicts on 1 incident from stored evidence",
         "P1@2026-10-05T06:00Z",
         "  2026-10-05  credible 0.90 → investigate 0.65",
-        "      members_agree now fails: only 3 of 4 detectors saw it (4 wanted)",
+        "      members_agree now fails: only 3 of 7 detectors saw it (4 wanted)",
         "  2026-10-07  credible 0.75 → investigate 0.50",
-        "      members_agree now fails: only 3 of 4 detectors saw it (4 wanted)",
+        "      members_agree now fails: only 3 of 7 detectors saw it (4 wanted)",
         "2 verdicts change in confidence; 1 keep verdict and confidence.",
     ]
     assert found.revalidation_id is None
@@ -134,7 +134,7 @@ def test_a_new_threshold_that_all_keep_is_noted_and_nothing_rests_on_it(history:
     with history.begin() as connection:
         stored = verdicts_between(connection, site="s", start=FIRST, end=DAYS[-1])
     assert {rule["claim"] for row in stored for rule in row["rules"] if rule["name"] == "members_agree"} == {
-        "at least 3 of 4 detectors saw it"
+        "at least 3 of 7 detectors saw it"
     }
 
 

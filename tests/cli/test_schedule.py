@@ -7,6 +7,7 @@ from pathlib import Path
 import icalendar
 import pandas as pd
 import pytest
+from rich.console import Console
 from sqlalchemy import delete
 
 from cli.main import main
@@ -25,7 +26,7 @@ def test_the_plan_in_force_is_shown_in_the_sites_time_and_as_a_calendar(
     postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     monkeypatch.setenv(URL_VARIABLE, postgres)
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr("cli.main.console", Console(width=120))
 
     def say(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["maintenance", "schedule", *words, "--home", str(tmp_path)])

@@ -255,7 +255,7 @@ def test_enough_repairs_give_figures_of_reliability_with_their_n(ledger: Connect
         plan = {"site": "north", "day": week.DAYS[1], "start_at": week.at(2), "n_orders": 5, "n_planned": 5, "status": "optimal"}
         ledger.execute(insert(t.plans).values(**plan, objective=1, gap=0))
         for n in range(1, 6):
-            place = {"start_at": week.at(2, 6 + n), "end_at": week.at(2, 7 + n), "is_overtime": False, "is_late": False}
+            place = {"start_at": week.at(2, 6 + n), "end_at": week.at(2, 7 + n), "is_overtime": False, "is_late": False, "revision": 0}
             key = {"site": "north", "day": week.DAYS[1], "order_id": f"WO-{n}"}
             ledger.execute(insert(t.assignments).values(**key, technician_id="ada", **place))
             begun = week.at(2 if n < 5 else 3, 8)
