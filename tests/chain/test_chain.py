@@ -401,7 +401,7 @@ def test_a_changed_rule_is_run_again_over_history_and_back(chain: Chain) -> None
 
     assert {verdict for verdict, _ in worn()} == {"credible"}
     strict = yaml.safe_load(as_it_was)
-    strict["policy"]["verdict"] = {"min_duration_windows": 5000, "adjustments": {"lasts_long_enough": -0.4}}
+    strict["policy"]["verdict"] = {"min_duration_windows": 5000, "adjustments": {"lasts_long_enough": -0.25}}
     try:
         plant.write_text(yaml.safe_dump(strict, allow_unicode=True))
         done = revalidated()
