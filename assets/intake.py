@@ -82,6 +82,7 @@ class Intake:
                     yield batch
                 else:
                     yield from self._take_in(batch, sites)
+            self.landing.forget_empty_claims()
 
     def take_in(self, name: str, site: Site) -> TakenIn:
         """Take in one file. Raises FileNotFoundError where it is gone, ValueError for a name that is not of a file in landing/<site>/."""

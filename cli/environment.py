@@ -23,6 +23,9 @@ QUIET = {
 }
 
 
+URI_VARIABLE_OF_MLFLOW = "MLFLOW_TRACKING_URI"
+
+
 @dataclass(frozen=True)
 class Environment:
     home: Home
@@ -72,7 +75,8 @@ def prepared(*, home: Path | None = None, plant: Path | None = None) -> Iterator
         migrate(database_url(server_url, "smart_maintenance"))
         shutil.copyfile(CHECKOUT / "dagster.yaml", where.folder("dagster") / "dagster.yaml")
         variables = variables_of(where, plant=plants, server_url=server_url)
-        before = {name: os.environ.get(name) for name in variables}
+        # MLflow names its store in the environment by itself: the next data folder of this process must not take it for its own
+        before = {name: os.environ.get(name) for name in (*variables, URI_VARIABLE_OF_MLFLOW)}
         os.environ.update(variables)
         try:
             yield Environment(where, plants, sites, server_url)

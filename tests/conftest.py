@@ -20,6 +20,18 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
+TRACKING_URI = "MLFLOW_TRACKING_URI"
+NAMED_BY_A_PERSON = TRACKING_URI in os.environ
+
+
+@pytest.fixture(autouse=True)
+def no_store_of_another_test() -> Iterator[None]:
+    """MLflow names the store that it uses in the environment, where the next test would take it for a server that a person named."""
+    yield
+    if not NAMED_BY_A_PERSON:
+        os.environ.pop(TRACKING_URI, None)
+
+
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a server that runs as long as the session."""
