@@ -73,6 +73,9 @@ def run(
     ],
     plant: PlantOption = None,
     home: HomeOption = None,
+    retrain: Annotated[
+        bool, typer.Option(help="Train a challenger before each Sunday of the drops, as the weekly schedule of a running plant does.")
+    ] = True,
 ) -> None:
     """Take your own drops through the whole chain: readings, detectors, incidents, predictions, work orders, reports.
 
@@ -80,7 +83,7 @@ def run(
     """
     with prepared(home=home, plant=plant) as environment:
         files = _copy_into_landing(drops, environment)
-        _main_job(environment, _stages(), files, truth_file=None)
+        _main_job(environment, _stages(), files, truth_file=None, is_retraining=retrain)
 
 
 @app.command()
@@ -460,7 +463,7 @@ def _stages() -> "Stages":
     return Stages(console)
 
 
-def _main_job(environment: Environment, stages: "Stages", files: list[str], *, truth_file: Path | None) -> None:
+def _main_job(environment: Environment, stages: "Stages", files: list[str], *, truth_file: Path | None, is_retraining: bool = False) -> None:
     import pandas as pd
 
     from cli.launch import launcher
@@ -470,7 +473,7 @@ def _main_job(environment: Environment, stages: "Stages", files: list[str], *, t
 
     hush()
     with launcher(environment) as started:
-        job = MainJob(environment, started, stages)
+        job = MainJob(environment, started, stages, is_retraining)
         remarks = job.run(files)
         times = ["onset_at", "failure_at", "repaired_at"]
         truth = pd.read_csv(truth_file, parse_dates=times) if truth_file else None

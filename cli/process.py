@@ -1,20 +1,22 @@
-"""The main job, headless: take drops in, train where there is no champion, process every site-day, stage by stage."""
+"""The main job, headless: take drops in, train where there is no champion and, if asked, each week, process every site-day, stage by stage."""
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
+from itertools import groupby
 
 import dagster as dg
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cli.environment import Environment
+from cli.errors import CommandError
 from cli.launch import Launcher, chunks
 from ml.plant import Site
 from resources.ledger.intake import days_with_readings, pending_site_days
-from resources.ledger.learning import latest_champion
+from resources.ledger.learning import latest_champion, versions_of
 from resources.ledger.ledger import LedgerResource
 from resources.postgres import database_url
 
@@ -42,11 +44,16 @@ class Stages:
 
 @dataclass(frozen=True)
 class MainJob:
-    """Takes what lies in the landing zone through to work orders and reports."""
+    """Takes what lies in the landing zone through to work orders and reports.
+
+    With `is_retraining`, a challenger is trained before each Sunday's day is processed, as the weekly schedule of a plant that
+    runs would have done.
+    """
 
     environment: Environment
     launcher: Launcher
     stages: Stages
+    is_retraining: bool = False
 
     @property
     def ledger(self) -> LedgerResource:
@@ -96,15 +103,43 @@ class MainJob:
             self._site_days(site, to_learn_from, advance)
         if to_learn_from and len(days) > len(to_learn_from):
             with self.stages.stage(f"{site.site}: train detectors", 1) as advance:
-                config = dg.RunConfig(ops={"detector_model": {"config": {"until": to_learn_from[-1].isoformat()}}})
-                self.launcher.run("train_detectors", partition_key=site.site, config=config)
+                self._train(site, until=to_learn_from[-1])
                 advance(1)
         rest = [day for day in due if day not in to_learn_from]
         with self.stages.stage(f"{site.site}: process days", len(rest)) as advance:
-            self._site_days(site, rest, advance)
+            if not self.is_retraining:
+                self._site_days(site, rest, advance)
+                return
+            for sunday, week in groupby(rest, key=_sunday_of):
+                yield from self._train_again(site, until=sunday - timedelta(days=1))
+                self._site_days(site, list(week), advance)
+
+    def _train_again(self, site: Site, *, until: date) -> Iterator[str]:
+        """A challenger, unless a version has learned from days as late; a refusal to train it is a remark."""
+        with self.ledger.begin() as connection:
+            versions = versions_of(connection, site=site.site)
+        if not versions or max(version["data_end"] for version in versions) >= until:
+            return
+        try:
+            self._train(site, until=until)
+        except CommandError as refusal:
+            yield f"{site.site}: no challenger from the days until {until}. {refusal}"
+
+    def _train(self, site: Site, *, until: date) -> None:
+        config = dg.RunConfig(ops={"detector_model": {"config": {"until": until.isoformat()}}})
+        self.launcher.run("train_detectors", partition_key=site.site, config=config)
 
     def _site_days(self, site: Site, days: Sequence[date], advance: Advance) -> None:
         run_site_days(self.launcher, site.site, days, advance)
+
+
+def _sunday_of(day: date) -> date:
+    """The Sunday on which the day's week begins.
+
+    >>> _sunday_of(date(2026, 10, 3)), _sunday_of(date(2026, 10, 4))  # a Saturday, a Sunday
+    (datetime.date(2026, 9, 27), datetime.date(2026, 10, 4))
+    """
+    return day - timedelta(days=day.isoweekday() % 7)
 
 
 def run_site_days(

@@ -45,10 +45,13 @@ def live(order: dict[str, Any]) -> None:
     growing = order.get("growing")
     intake_module.judge = partial(_judge_while_it_grows, name=growing["name"], size=growing["size"]) if growing else judge
     intake = Intake(landing=zone, lake=lake, ledger=ledger, run_id=f"run-{os.getpid()}")
-    while names := [f.name for f in zone.files(site=site.site)] or zone.claimed():
+    names = [f.name for f in zone.files(site=site.site)]
+    while True:  # once with nothing to take in, too: that clears away what a death after the last file had left
         taken = list(intake.take_in_all(names, {site.site: site}))
         if failed := [t for t in taken if t.state == "failed"]:
             raise RuntimeError(f"failed: {failed}")
+        if not (names := [f.name for f in zone.files(site=site.site)] or zone.claimed()):
+            break
     with ledger.begin() as connection:
         pending = pending_site_days(connection)
     for site_day in pending:
