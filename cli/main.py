@@ -463,7 +463,9 @@ def _stages() -> "Stages":
     return Stages(console)
 
 
-def _main_job(environment: Environment, stages: "Stages", files: list[str], *, truth_file: Path | None, is_retraining: bool = False) -> None:
+def _main_job(
+    environment: Environment, stages: "Stages", files: list[str], *, truth_file: Path | None, is_retraining: bool = False
+) -> None:
     import pandas as pd
 
     from cli.launch import launcher

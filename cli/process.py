@@ -1,4 +1,4 @@
-"""The main job, headless: take drops in, train where there is no champion and, if asked, each week, process every site-day, stage by stage."""
+"""The main job, headless: take drops in, train a first detector and, if asked, each week again, process every site-day, by stages."""
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -15,7 +15,7 @@ from cli.environment import Environment
 from cli.errors import CommandError
 from cli.launch import Launcher, chunks
 from ml.plant import Site
-from resources.ledger.intake import days_with_readings, pending_site_days
+from resources.ledger.intake import days_with_readings, pending_site_days, processed_days
 from resources.ledger.learning import latest_champion, versions_of
 from resources.ledger.ledger import LedgerResource
 from resources.postgres import database_url
@@ -115,10 +115,11 @@ class MainJob:
                 self._site_days(site, list(week), advance)
 
     def _train_again(self, site: Site, *, until: date) -> Iterator[str]:
-        """A challenger, unless a version has learned from days as late; a refusal to train it is a remark."""
+        """A challenger, unless later days are processed already or learned from; a refusal to train it is a remark."""
         with self.ledger.begin() as connection:
-            versions = versions_of(connection, site=site.site)
-        if not versions or max(version["data_end"] for version in versions) >= until:
+            processed = processed_days(connection, site=site.site)
+            learned = [version["data_end"] for version in versions_of(connection, site=site.site)]
+        if not learned or max(learned) >= until or max(processed) > until:
             return
         try:
             self._train(site, until=until)

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from resources.failpoints import fail_point
 
 ROWS_PER_GROUP = 1 << 20
+AS_DELIVERED = ("value",)  # numbers that instruments gave, with few digits
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
@@ -31,13 +32,15 @@ def read_encoded(path: Path) -> pa.Table:
 def parquet_options(schema: pa.Schema) -> dict[str, Any]:
     """How tables are stored. A million readings take 30 ms of CPU and 1.5 MB, against 45 ms and 2.4 MB with Arrow's defaults:
 
-    timestamps, in order as they mostly are, shrink a hundredfold as differences; the rest is mostly few distinct values.
+    timestamps, in order as they mostly are, shrink a hundredfold as differences; the rest is mostly few distinct values, but for numbers
+    that we computed: without a dictionary 28,800 rows of scores take 22 ms and 2.8 MB, with one 30 ms and 3.2 MB.
     A sensor_id that is dictionary-encoded in memory is text in the file, as Arrow's own schema is not stored with it.
     """
     times = [field.name for field in schema if pa.types.is_timestamp(field.type)]
+    computed = [field.name for field in schema if pa.types.is_floating(field.type) and field.name not in AS_DELIVERED]
     return {
         "compression": "zstd",
-        "use_dictionary": [name for name in schema.names if name not in times],
+        "use_dictionary": [name for name in schema.names if name not in (*times, *computed)],
         "column_encoding": dict.fromkeys(times, "DELTA_BINARY_PACKED"),
         "store_schema": not any(pa.types.is_dictionary(field.type) for field in schema),
         "row_group_size": ROWS_PER_GROUP,

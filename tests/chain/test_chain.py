@@ -86,6 +86,13 @@ def test_every_segment_is_merged(chain: Chain) -> None:
         assert connection.scalars(select(func.count()).select_from(segments).where(segments.c.merged_at.is_(None))).one() == 0
 
 
+def test_days_behind_what_is_processed_train_no_challenger(chain: Chain) -> None:
+    """A late file opens a week again that the plant has long gone past."""
+    assert list(chain.job._train_again(chain.environment.sites[0], until=LAST - timedelta(days=1))) == []
+    with chain.ledger.begin() as connection:
+        assert len(connection.execute(select(detector_versions)).all()) == 1
+
+
 def test_the_champion_comes_from_mlflow_and_its_bytes_are_known_to_the_ledger(chain: Chain) -> None:
     models = chain.models
     assert models.version_of("hamburg", CHAMPION) == models.version_of("hamburg", CHALLENGER) == 1
