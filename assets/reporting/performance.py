@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from assets.reporting import charts as draw
-from assets.reporting import queries
+from assets.reporting import foresight, queries
 from assets.reporting.report import NOTHING, Chart, Figure, Section, charts, counted, table, tables
 from assets.reporting.scope import GRADE_ORDER, Scope
 from ml.plant import FAILURE_MODE_NAMES
@@ -18,7 +18,14 @@ _WORST_SENSORS = 20
 def sections(scope: Scope) -> tuple[Section, ...]:
     columns = ("sensor_id", "machine_id", "n_readings", "n_expected", "coverage", "longest_gap_s", "score", "grade", "findings")
     quality = scope.read("sensor_quality", columns)
-    return (_delivered(scope, quality), _health(scope), _availability(scope), _worst_sensors(scope, quality), _outlook(scope))
+    return (
+        _delivered(scope, quality),
+        _health(scope),
+        _availability(scope),
+        _worst_sensors(scope, quality),
+        _outlook(scope),
+        foresight.section(scope),
+    )
 
 
 def _delivered(scope: Scope, quality: pd.DataFrame) -> Section:

@@ -162,7 +162,7 @@ def test_simulated_faults_need_no_data(tmp_path: Path) -> None:
 
 
 def test_a_simulated_fault_is_held_against_the_forecast(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(faults, "N_ASKED", 12)
+    monkeypatch.setattr(faults, "ASKED_N", 12)
     monkeypatch.setattr(faults, "SIMULATED_N", 27)
     result = faults.evaluate(tmp_path, nothing)
     assert result.figures["n_events"] == 12

@@ -8,7 +8,7 @@ from scipy.stats import norm
 from ml.conformal import MIN_FAILURES, Stretch, calibrate, calibrated, is_inside
 from ml.failure_calibration import SIMULATED
 from ml.passage import Passage
-from ml.prognosis import forecast
+from ml.sensor_forecast import forecast
 from ml.simulation.run_to_failure import RunToFailure, simulate_failures
 
 SPREAD = np.log(2)  # p10 = p50 / 2
