@@ -6,7 +6,6 @@ production uses, too.
 
 import hashlib
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,8 +23,7 @@ TARGET = (0.72, 0.88)
 
 def forecasts_of(runs: list[RunToFailure]) -> list[SensorForecast]:
     """As Prophet has them, before they are put right."""
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        return list(pool.map(lambda run: forecast(run.history, sensor=run.sensor, as_of=run.as_of, seed=FORECAST_SEED), runs))
+    return [forecast(run.history, sensor=run.sensor, as_of=run.as_of, seed=FORECAST_SEED) for run in runs]
 
 
 def put_right_by(calibration: Mapping[str, Stretch], runs: list[RunToFailure], found: list[SensorForecast]) -> list[SensorForecast]:
