@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import version as distribution_version
+from inspect import getfile
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -27,6 +28,7 @@ from resources.fitting import fit_workers
 from resources.whole_files import write_whole
 
 LIBRARIES = ("prophet", "cmdstanpy", "numpy", "pandas")
+COMPUTES_A_FIT = (passage, sensor_forecast, trends)
 QUANTILES = ("p10", "p50", "p90")
 
 
@@ -111,8 +113,7 @@ def key_of(question: Question) -> str:
 @cache
 def code() -> dict[str, str]:
     """What answers: versions of libraries, and the hash of our own files."""
-    files = (passage.__file__, sensor_forecast.__file__, trends.__file__, __file__)
-    own = hashlib.sha256(b"".join(Path(file).read_bytes() for file in files))
+    own = hashlib.sha256(b"".join(Path(file).read_bytes() for file in (*map(getfile, COMPUTES_A_FIT), __file__)))
     return {**{name: distribution_version(name) for name in LIBRARIES}, "own": own.hexdigest()}
 
 
