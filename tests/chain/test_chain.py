@@ -232,7 +232,7 @@ def test_a_day_that_is_run_again_takes_its_fits_from_the_cache(chain: Chain) -> 
     assert anew == before
     assert again["calibration_asked_n"] == 200
     assert again["calibration_coverage_80"] == pytest.approx(150 / 200)
-    shown = {record.data["failure_mode"]: record.data for record in again["calibration"]}
+    shown = {record.data["failure_mode"]: record.data for record in again["calibration"].records}
     assert shown["VIB"] == {"failure_mode": "VIB", "put_right_by_n": 94, "asked_n": 67, "coverage_80": pytest.approx(46 / 67, abs=1e-3)}
 
 
