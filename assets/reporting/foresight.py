@@ -70,7 +70,7 @@ def _row(source: str, mode: str | None, coverage: Coverage) -> dict[str, object]
         "share": _percent(coverage.share),
         "low": _percent(low),
         "high": _percent(high),
-        "calibrated_on": f"{stretch.n} failures" if stretch else None,
+        "calibrated_on": f"{stretch.n} simulated failures" if stretch else None,
         "evidence": "sufficient" if coverage.is_sufficient else "insufficient",
     }
 

@@ -321,7 +321,7 @@ def test_the_predicted_times_stand_beside_what_they_are_worth(build: Build) -> N
     assert column(shares, "failure mode") == [*(FAILURE_MODE_NAMES[mode] for mode in ("ELP", "PLU", "VIB")), "all"]
     assert column(shares, "failures") == [67, 66, 67, 200]
     assert column(shares, "within p10 to p90 (%)") == [74.6, 81.8, 68.7, 75.0]
-    assert column(shares, "times put right by") == ["100 failures", "100 failures", "94 failures", None]
+    assert column(shares, "times put right by") == ["100 simulated failures", "100 simulated failures", "94 simulated failures", None]
 
 
 def predicted_fault(ledger: Connection, week: ModuleType, n: int, *, p10: float | None, p90: float | None, reached_on: int) -> None:
@@ -364,7 +364,7 @@ def test_failures_that_came_are_held_against_what_had_been_predicted(ledger: Con
         "Repaired before the limit": 2,
     }
     assert find_table(report, SHARES).rows[-2:] == (
-        ("failures found here", FAILURE_MODE_NAMES["VIB"], 22, 63.6, *interval, "94 failures", "sufficient"),
+        ("failures found here", FAILURE_MODE_NAMES["VIB"], 22, 63.6, *interval, "94 simulated failures", "sufficient"),
         ("failures found here", "all", 22, 63.6, *interval, None, "sufficient"),
     )
     assert "Simulated failures within p10 to p90" in figures(before, FORESIGHT)
