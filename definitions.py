@@ -8,6 +8,7 @@ import dagster as dg
 
 from assets import acquisition, advisory, checks, detection, health, learning, manipulation, prognosis
 from jobs import notifications, operator, pipeline, schedules
+from resources.fits import FitsResource
 from resources.home import Home, plant_folder
 from resources.lake import LakeResource
 from resources.landing import LandingResource
@@ -43,6 +44,7 @@ def build_resources(home: Home, *, plant: Path, pinned: Mapping[str, int] | None
             cache=str(home.folder("models")),
             pinned=dict(pinned or {}),
         ),
+        "fits": FitsResource(folder=str(home.folder("fits"))),
         "plant": PlantResource(folder=str(plant)),
         "reports": ReportsResource(root=str(home.folder("reports"))),
         "validation_pages": ValidationPagesResource(root=str(home.folder("validation")), dagster_url=links.dagster_url),

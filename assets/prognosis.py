@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import asdict
 from datetime import timedelta
 from importlib.metadata import version as distribution_version
+from typing import Any
 
 import dagster as dg
 import pandas as pd
@@ -15,10 +16,12 @@ from assets.detection import incidents
 from assets.partitions import HEALTH_FALLS_WITHIN_DAYS, SiteDay, looking_back, site_days, site_days_of
 from assets.recording import OWNERS, Validations, column_schema, report
 from expectations.ledger_contracts import PREDICTIONS
-from ml.failure_calibration import SIMULATED
+from ml.coverage import whole
+from ml.failure_calibration import SIMULATED, SIMULATED_COVERAGE
 from ml.modes import failure_mode_of
 from ml.plant import MAX_HISTORY_DAYS, Site
 from ml.prognosis import MachinePrognosis, predict_machine, predictions_frame
+from resources.fits import FitsResource, Fitting
 from resources.lake import LakeResource
 from resources.ledger.findings import incidents_on
 from resources.ledger.ledger import LedgerResource
@@ -57,6 +60,7 @@ def failure_predictions(
     lake: LakeResource,
     ledger: LedgerResource,
     plant: PlantResource,
+    fits: FitsResource,
     validation_pages: ValidationPagesResource,
 ) -> dg.MaterializeResult:
     """When a machine is likely to fail: one row per machine and failure mode that was asked about on the day.
@@ -70,28 +74,49 @@ def failure_predictions(
     from expectations.validation import validate_table
 
     validations = Validations(ledger, validation_pages, context.run.run_id)
-    for site_day in site_days_of(context):
-        where = site_day.where
-        site = plant.site(site_day.site)
-        with ledger.begin() as connection:
-            asked = _asked(connection, site=site, site_day=site_day)
-        predicted, unknown = _predict(asked, lake=lake, site=site, site_day=site_day)
-        for note in unknown:
-            context.log.info(note)
-        outcome = validate_table(predicted, suite=predictions_suite())
-        with ledger.begin() as connection:
-            validations.keep(connection, outcome, site_day)
-            if outcome.success:
-                replace_site_day(connection, predictions_table, predicted, **where)
-        report(
-            context,
-            site_day,
-            rows=len(predicted),
-            likely_within_7_days=int((predicted["probability_7d"] >= 0.5).sum()),
-            linear_fallbacks=int((predicted["method"] == "linear").sum()),
-            not_forecast=len(unknown),
-        )
+    with fits.fitting() as fit:
+        for site_day in site_days_of(context):
+            site = plant.site(site_day.site)
+            with ledger.begin() as connection:
+                asked = _asked(connection, site=site, site_day=site_day)
+            known, made = fit.n_known, fit.n_made
+            predicted, unknown, fallbacks = _predict(asked, lake=lake, site=site, site_day=site_day, fit=fit)
+            for note in unknown:
+                context.log.info(note)
+            outcome = validate_table(predicted, suite=predictions_suite())
+            with ledger.begin() as connection:
+                validations.keep(connection, outcome, site_day)
+                if outcome.success:
+                    replace_site_day(connection, predictions_table, predicted, **site_day.where)
+            report(
+                context,
+                site_day,
+                rows=len(predicted),
+                likely_within_7_days=int((predicted["probability_7d"] >= 0.5).sum()),
+                linear_fallbacks=fallbacks,
+                fits_made=fit.n_made - made,
+                fits_from_cache=fit.n_known - known,
+                not_forecast=len(unknown),
+                **_calibration_shown(),
+            )
     return dg.MaterializeResult(check_results=[validations.check("predictions_are_coherent")])
+
+
+def _calibration_shown() -> dict[str, Any]:
+    """What the times are worth that simulated failures put right: per failure mode, and in all."""
+    modes = sorted(SIMULATED_COVERAGE.items())
+    records = [
+        dg.TableRecord(
+            {"failure_mode": mode, "put_right_by_n": SIMULATED[mode].n, "asked_n": c.n, "coverage_80": round(c.n_inside / c.n, 3)}
+        )
+        for mode, c in modes
+    ]
+    asked = whole(SIMULATED_COVERAGE)
+    return {
+        "calibration": dg.MetadataValue.table(records),
+        "calibration_coverage_80": asked.n_inside / asked.n,
+        "calibration_asked_n": asked.n,
+    }
 
 
 Asked = tuple[str, str | None, tuple[str, ...], tuple[str, ...]]  # machine, failure mode, sensors, incidents
@@ -125,8 +150,10 @@ def _asked(connection: Connection, *, site: Site, site_day: SiteDay) -> list[Ask
     return asked
 
 
-def _predict(asked: Collection[Asked], *, lake: LakeResource, site: Site, site_day: SiteDay) -> tuple[pd.DataFrame, list[str]]:
-    """The predictions, and why some questions have no answer."""
+def _predict(
+    asked: Collection[Asked], *, lake: LakeResource, site: Site, site_day: SiteDay, fit: Fitting
+) -> tuple[pd.DataFrame, list[str], int]:
+    """The predictions, why some questions have no answer, and of how many sensors Prophet should have spoken and did not."""
     policy = site.policy.prognosis
     start = site_day.looking_back(policy.history_days)
     columns = ["machine_id", "window_start", "sensor_id", "mean", "running_share"]
@@ -136,6 +163,7 @@ def _predict(asked: Collection[Asked], *, lake: LakeResource, site: Site, site_d
     answered: list[tuple[str, MachinePrognosis]] = []
     links: list[list[str]] = []
     unknown: list[str] = []
+    fallbacks = 0
     as_of = (
         min(features["window_start"].max() + pd.Timedelta(minutes=site.window_minutes), pd.Timestamp(site_day.end))
         if len(features)
@@ -154,7 +182,9 @@ def _predict(asked: Collection[Asked], *, lake: LakeResource, site: Site, site_d
             horizon_days=policy.horizon_days,
             history_days=policy.history_days,
             calibration=SIMULATED,
+            fit=fit,
         )
+        fallbacks += prognosis.n_fallback
         if prognosis.probability_30d is None:
             unknown.append(f"{machine_id} on {site_day.day}: no forecast ({prognosis.note})")
             continue
@@ -166,7 +196,7 @@ def _predict(asked: Collection[Asked], *, lake: LakeResource, site: Site, site_d
         f"fails_{p}_at": predicted["as_of"] + pd.to_timedelta((predicted[f"ttf_{p}_days"] * 86_400).round(), unit="s")
         for p in ("p10", "p50", "p90")
     }
-    return predicted.assign(**dates, model_version=predicted["method"].map(_model_versions()).astype("str")), unknown
+    return predicted.assign(**dates, model_version=predicted["method"].map(_model_versions()).astype("str")), unknown, fallbacks
 
 
 def _model_versions() -> dict[str, str]:

@@ -125,6 +125,19 @@ def ignore_prophet_warnings() -> None:
     warnings.filterwarnings("ignore", category=pd.errors.Pandas4Warning, module=r"prophet\..*")
 
 
+def load_prophet() -> Any:
+    """The class, which takes a second to import, and says nothing."""
+    # Silenced before the import, which reports a missing plotly, and after it, since cmdstanpy then sets its own level. A failed fit
+    # is no news for the log: L-BFGS gives way to Newton, and Newton to the robust line, which the forecast says.
+    logging.getLogger("prophet.plot").setLevel(logging.CRITICAL)
+    import cmdstanpy
+    from prophet import Prophet
+
+    for logger in (cmdstanpy.utils.get_logger(), logging.getLogger("prophet")):
+        logger.setLevel(logging.CRITICAL)
+    return Prophet
+
+
 def without_spikes(value: Floats) -> Floats:
     """Points further than 6 robust standard deviations from the running median of 7 points are put on it.
 
@@ -138,16 +151,8 @@ def without_spikes(value: Floats) -> Floats:
 
 def _fit(hours: Floats, value: Floats, *, as_of: pd.Timestamp, seed: int, timeout_s: float) -> tuple[Any, Floats]:
     """The fitted model and its daily season by hours from as_of, modulo 24 (zeros below 3 days of history)."""
-    # Silenced before the import, which reports a missing plotly, and after it, since cmdstanpy then sets its own level. A failed fit
-    # is no news for the log: L-BFGS gives way to Newton, and Newton to the robust line, which the forecast says.
-    logging.getLogger("prophet.plot").setLevel(logging.CRITICAL)
-    import cmdstanpy
-    from prophet import Prophet
-
-    for logger in (cmdstanpy.utils.get_logger(), logging.getLogger("prophet")):
-        logger.setLevel(logging.CRITICAL)
     has_season = bool(hours[-1] - hours[0] >= MIN_HOURS_FOR_SEASON)
-    model = Prophet(
+    model = load_prophet()(
         growth="linear",
         n_changepoints=N_CHANGEPOINTS,
         changepoint_range=CHANGEPOINT_RANGE,

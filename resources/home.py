@@ -9,7 +9,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent
 HOME_VARIABLE = "SMART_MAINTENANCE_HOME"
 PLANT_VARIABLE = "SMART_MAINTENANCE_PLANT"
-FOLDERS = ("pg", "lake", "landing", "archive", "quarantine", "mlflow", "models", "dagster", "reports", "validation")
+FOLDERS = ("pg", "lake", "landing", "archive", "quarantine", "mlflow", "models", "fits", "dagster", "reports", "validation")
 
 
 class HomeError(Exception):

@@ -1,12 +1,12 @@
-"""A data folder to try things out in: the lake's inputs by hard link, so that it costs no room; what is written there stays there.
+"""A data folder to try things out in: the lake's inputs and the fits by hard link, which costs no room; what is written there stays.
 
-A file of the lake is never changed in place, only replaced by name: a link keeps what it linked to.
+These files are never changed in place, only replaced by name: a link keeps what it linked to.
 """
 
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +27,9 @@ def scratch_home(home: Home, *, start: date, end: date) -> Iterator[Home]:
             for site, day in source.site_days(table):
                 if start <= day <= end:
                     _link(source.path(table, site=site, day=day), table_file(scratch.folder("lake"), table, site=site, day=day))
+        for fit in home.folder("fits").glob("[!.]*"):
+            with suppress(FileNotFoundError):  # it was the oldest
+                _link(fit, scratch.folder("fits") / fit.name)
         yield scratch
 
 

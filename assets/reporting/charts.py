@@ -212,11 +212,21 @@ def gantt(frame: pd.DataFrame) -> Chart | None:
 
 
 def prediction_fan(
-    history: pd.DataFrame, *, name: str, unit: str, as_of: pd.Timestamp, limit: float, ttf_days: Sequence[float | None]
+    history: pd.DataFrame,
+    *,
+    name: str,
+    unit: str,
+    as_of: pd.Timestamp,
+    limit: float,
+    ttf_days: Sequence[float | None],
+    horizon_days: float,
+    put_right: bool,
 ) -> Chart | None:
-    """[at, value] of the leading sensor, and the span in which it is predicted to reach its limit.
+    """[at, value] of the leading sensor, and when it is predicted to reach its limit: p10, p50 and p90 on the limit itself.
 
-    `ttf_days` are p10, p50 and p90; None lies beyond the horizon, and the fan is open on that side.
+    `ttf_days` are these three, as stored and as the table has them; `put_right`: by simulated failures, else they are the trend's own. None
+    lies beyond the horizon, and the span is open on that side. Straight lines lead there from the value now: how it gets there is not
+    predicted.
     """
     p10, p50, p90 = ttf_days
     if history.empty or p10 is None:
@@ -225,26 +235,53 @@ def prediction_fan(
     value = history["value"].to_numpy(dtype=np.float64)
     step = max(1, len(value) // 240)  # more points than the chart has room for only make the file larger
     recent = float(np.median(value[-12:]))
-    far = 30.0 if p90 is None else p90
+    far = horizon_days if p90 is None else p90
+    is_reached = far == 0
+    source = "put right by simulated failures" if put_right else "by the trend alone"
     words = ", ".join(
         f"p{p} " + ("beyond the horizon" if t is None else f"in {t:.1f} days") for p, t in zip((10, 50, 90), ttf_days, strict=True)
     )
-    alt = f"{name} now at {recent:.3g} {unit}; the limit of {limit:.3g} {unit} is reached: {words}."
+    told = "is reached already" if is_reached else f"is reached: {words}, {source}"
+    alt = f"{name} now at {recent:.3g} {unit}; the limit of {limit:.3g} {unit} {told}."
+    until = max(far if p90 is None else far * 1.05, 1)
 
     def draw(ax: "Axes") -> None:
         ax.plot(days[::-1][::step][::-1], value[::-1][::step][::-1], color=BLUE, linewidth=1.1)
-        ax.fill([0, p10, far], [recent, limit, limit], color=ORANGE, alpha=0.28, linewidth=0)
-        if p50 is not None:
-            ax.plot([0, p50], [recent, limit], color=ORANGE, linewidth=1.6, linestyle="--")
         ax.axhline(limit, color=RED, linewidth=1.2)
         ax.axvline(0, color=GREY, linewidth=0.8)
         ax.set_xlabel(f"days from {as_of:%Y-%m-%d %H:%M} UTC", labelpad=2)
         ax.set_ylabel(unit)
-        ax.set_xlim(days.min(), max(far * 1.05, 1))
+        ax.set_xlim(days.min(), until)
+        low, high = min(float(np.min(value)), limit), max(float(np.max(value)), limit)
+        room = 0.06 * (high - low or 1)
+        is_rising = limit >= recent
+        for_words = room if is_reached else 4 * room
+        ax.set_ylim(low - (room if is_rising else for_words), high + (for_words if is_rising else room))
         ax.grid(visible=True)
+        if not is_reached:
+            _span_on_limit(ax, recent=recent, limit=limit, times=(p10, p50, p90), until=until, lift=room if is_rising else -room)
 
-    legend = (("measured", BLUE), ("reaches the limit, p10 to p90", ORANGE), ("limit", RED))
+    span = () if is_reached else ((f"reaches the limit, p10 to p90, {source}", ORANGE),)
+    legend = (("measured", BLUE), ("limit", RED), *span)
     return _drawn(f"Prediction for {name}", alt=alt, draw=draw, height=2.7, bottom=0.5, legend=legend)
+
+
+def _span_on_limit(
+    ax: "Axes", *, recent: float, limit: float, times: tuple[float, float | None, float | None], until: float, lift: float
+) -> None:
+    """A bar on the limit from p10 to p90, the dot is p50; where p90 lies beyond the horizon it ends in an arrow at the edge."""
+    p10, p50, p90 = times
+    end = [(until, limit), (until, recent)] if p90 is None else [(p90, limit)]
+    ax.fill(*zip((0, recent), (p10, limit), *end, strict=True), color=ORANGE, alpha=0.18, linewidth=0)
+    ax.plot([p10, until if p90 is None else p90], [limit, limit], color=ORANGE, linewidth=5, solid_capstyle="butt")
+    if p90 is None:
+        ax.plot([until], [limit], color=ORANGE, marker=">", markersize=9, clip_on=False)
+    if p50 is not None:
+        ax.plot([0, p50], [recent, limit], color=ORANGE, linewidth=1.4, linestyle="--")
+        ax.plot([p50], [limit], color=INK, marker="o", markersize=5)
+    said = [f"p{p} {'beyond' if t is None else f'{t:.1f} days'}" for p, t in zip((10, 50, 90), times, strict=True)]
+    behind = {"facecolor": "white", "edgecolor": "none", "pad": 1.0, "alpha": 0.85}
+    ax.text(until, limit + lift, " · ".join(said), ha="right", va="bottom" if lift > 0 else "top", fontsize=8.5, bbox=behind)
 
 
 def _drawn(

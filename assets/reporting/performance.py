@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 
 from assets.reporting import charts as draw
-from assets.reporting import queries
+from assets.reporting import foresight, queries
 from assets.reporting.report import NOTHING, Chart, Figure, Section, charts, counted, table, tables
 from assets.reporting.scope import GRADE_ORDER, Scope
 from ml.plant import FAILURE_MODE_NAMES
+from ml.sensor_forecast import PUT_RIGHT
 
 LOW_HEALTH = 60
 _WORST_SENSORS = 20
@@ -18,7 +19,14 @@ _WORST_SENSORS = 20
 def sections(scope: Scope) -> tuple[Section, ...]:
     columns = ("sensor_id", "machine_id", "n_readings", "n_expected", "coverage", "longest_gap_s", "score", "grade", "findings")
     quality = scope.read("sensor_quality", columns)
-    return (_delivered(scope, quality), _health(scope), _availability(scope), _worst_sensors(scope, quality), _outlook(scope))
+    return (
+        _delivered(scope, quality),
+        _health(scope),
+        _availability(scope),
+        _worst_sensors(scope, quality),
+        _outlook(scope),
+        foresight.section(scope),
+    )
 
 
 def _delivered(scope: Scope, quality: pd.DataFrame) -> Section:
@@ -195,4 +203,6 @@ def _fan(scope: Scope, found: pd.DataFrame) -> Chart | None:
         as_of=pd.Timestamp(first["as_of"]),
         limit=float(first["limit_value"]),
         ttf_days=ttf,
+        horizon_days=next(s.policy.prognosis.horizon_days for s in scope.sites if s.site == first["site"]),
+        put_right=f"{first['leading_sensor_id']}: {PUT_RIGHT}" in first["note"],
     )

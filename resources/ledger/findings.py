@@ -6,9 +6,10 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from ml.findings import NO_FAULT_FOUND
 from resources.ledger.rows import read_frame, records
 from resources.ledger.tables import (
     incident_assessments,
@@ -17,6 +18,7 @@ from resources.ledger.tables import (
     maintenance_log,
     predictions,
     work_order_incidents,
+    work_orders,
 )
 
 LABELS = ("confirmed", "false_alarm")
@@ -171,6 +173,29 @@ def repaired_at(connection: Connection, *, site: str) -> dict[str, datetime]:
     )
     query = select(held.c.incident_id, held.c.at).where(held.c.label == "confirmed", held.c.source == "completion")
     return {row.incident_id: row.at for row in connection.execute(query)}
+
+
+def predicted_faults(connection: Connection, *, site: str | None, before: date) -> pd.DataFrame:
+    """[order_id, site, failure_mode, as_of, p10_days, p90_days, observed_at]: predicted faults that work found, ended before the day.
+
+    Each with the prediction on which its order was opened, unless the limit had been reached by then. `observed_at` is the end of the
+    first day after it on which the limit was reached, up to the day on which the work began; null: the work came before.
+    """
+    o, p, seen, log = work_orders, predictions, predictions.alias("seen"), maintenance_log
+    same = (seen.c.site == o.c.site, seen.c.machine_id == o.c.machine_id, seen.c.failure_mode == o.c.failure_mode)
+    since = (seen.c.method == "observed", seen.c.day > p.c.day, seen.c.day <= func.date(func.timezone("UTC", log.c.started_at)))
+    observed = select(func.min(seen.c.as_of)).where(*same, *since).correlate(o, p, log).scalar_subquery()
+    predicted = (p.c.site == o.c.site, p.c.machine_id == o.c.machine_id, p.c.failure_mode == o.c.failure_mode, p.c.day == o.c.opened_on)
+    days = (p.c.ttf_p10_days.label("p10_days"), p.c.ttf_p90_days.label("p90_days"))
+    query = (
+        select(o.c.order_id, o.c.site, o.c.failure_mode, p.c.as_of, *days, observed.label("observed_at"))
+        .distinct(o.c.order_id)
+        .join(p, and_(*predicted))
+        .join(log, log.c.order_id == o.c.order_id)
+        .where(p.c.method != "observed", log.c.finding != NO_FAULT_FOUND, log.c.ended_at < datetime.combine(before, time(), tzinfo=UTC))
+        .order_by(o.c.order_id, log.c.log_id)
+    )
+    return read_frame(connection, query.where(o.c.site == site) if site else query)
 
 
 def maintenance_between(connection: Connection, *, site: str, start: datetime, end: datetime) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from pathlib import Path
 import dagster as dg
 import numpy as np
 import pandas as pd
+import pytest
 import yaml
 from rich.console import Console
 from sqlalchemy import func, select
@@ -212,6 +213,34 @@ def test_processing_a_site_day_again_changes_nothing(chain: Chain) -> None:
     after = state()
     for name, rows in before.items():
         assert after[name] == rows, name
+
+
+def test_a_day_that_is_run_again_takes_its_fits_from_the_cache(chain: Chain) -> None:
+    site_day, asset = SiteDay(LAST - timedelta(days=1), "hamburg"), dg.AssetKey("failure_predictions")
+
+    def stored() -> list[dict[str, object]]:
+        with chain.ledger.begin() as connection:
+            query = select(predictions).where(predictions.c.day == site_day.day).order_by(predictions.c.machine_id)
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def run() -> tuple[list[dict[str, object]], dict[str, object]]:
+        result = chain.launcher.run("process_site_day", partition_key=site_day.key, assets=[asset])
+        [event] = result.asset_materializations_for_node("failure_predictions")
+        return stored(), {name: value.value for name, value in event.metadata.items()}
+
+    before, again = run()
+    assert "prophet" in {row["method"] for row in before}
+    assert (again["fits_made"], again["linear_fallbacks"]) == (0, 0), "the fixture's run made them"
+    assert again["fits_from_cache"] > 0
+    for file in chain.environment.home.folder("fits").iterdir():
+        file.unlink()
+    anew, made = run()
+    assert (made["fits_made"], made["fits_from_cache"]) == (again["fits_from_cache"], 0)
+    assert anew == before
+    assert again["calibration_asked_n"] == 200
+    assert again["calibration_coverage_80"] == pytest.approx(150 / 200)
+    shown = {record.data["failure_mode"]: record.data for record in again["calibration"].records}
+    assert shown["VIB"] == {"failure_mode": "VIB", "put_right_by_n": 94, "asked_n": 67, "coverage_80": pytest.approx(46 / 67, abs=1e-3)}
 
 
 def test_a_late_reading_reopens_its_day_and_the_later_drop_wins(chain: Chain) -> None:

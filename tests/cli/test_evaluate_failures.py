@@ -9,6 +9,8 @@ import pytest
 from cli.errors import CommandError
 from cli.evaluate import folders_of
 from cli.evaluation import ai4i, azure, azure_ahead, cmapss, faults
+from ml.coverage import whole
+from ml.failure_calibration import SIMULATED_COVERAGE
 
 START = pd.Timestamp("2026-03-02T06:00")
 
@@ -162,11 +164,17 @@ def test_simulated_faults_need_no_data(tmp_path: Path) -> None:
 
 
 def test_a_simulated_fault_is_held_against_the_forecast(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(faults, "N_ASKED", 12)
+    """All those whose coverage is kept, so that the kept one is what the evaluation finds; of the 300 that calibrate only 27."""
     monkeypatch.setattr(faults, "SIMULATED_N", 27)
     result = faults.evaluate(tmp_path, nothing)
-    assert result.figures["n_events"] == 12
-    assert [row["failures"] for row in result.rows] == [4, 4, 4]
-    assert result.figures["coverage_80"] == pytest.approx(np.mean([row["coverage_80"] for row in result.rows]))
-    assert result.figures["coverage_80"] > result.figures["coverage_80_uncalibrated"]
-    assert result.figures["calibration_is_the_kept_one"] == 0
+    figures = result.figures
+    assert figures["coverage_is_the_kept_one"] == 1, result.said[-1]
+    assert figures["n_events"] == whole(SIMULATED_COVERAGE).n == 200
+    assert {str(row["case"]): (row["failures"], row["coverage_80"]) for row in result.rows} == {
+        mode: (kept.n, pytest.approx(kept.n_inside / kept.n)) for mode, kept in SIMULATED_COVERAGE.items()
+    }
+    # 80 % of 200 are 160; were the intervals right, fewer than 144 or more than 176 would have a probability of 0.5 %
+    assert 0.72 <= figures["coverage_80"] <= 0.88
+    assert figures["target_met"] == 1
+    assert figures["coverage_80_uncalibrated"] < 0.4
+    assert figures["calibration_is_the_kept_one"] == 0

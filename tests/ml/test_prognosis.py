@@ -10,9 +10,10 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-import ml.prognosis
+import ml.sensor_forecast
 from ml.plant import Band, Machine, Sensor
-from ml.prognosis import PREDICTION_COLUMNS, MachinePrognosis, SensorForecast, forecast, predict_machine, predictions_frame
+from ml.prognosis import PREDICTION_COLUMNS, MachinePrognosis, predict_machine, predictions_frame
+from ml.sensor_forecast import SensorForecast, forecast
 from ml.trends import NotFitted, robust_line, without_spikes
 
 OPEN = Band()
@@ -119,7 +120,7 @@ def test_a_fit_that_fails_gives_the_robust_line_and_says_so(monkeypatch: pytest.
     def broken(*_: object, **__: object) -> None:
         raise NotFitted("no fit within 0.1 s")
 
-    monkeypatch.setattr(ml.prognosis, "prophet_paths", broken)
+    monkeypatch.setattr(ml.sensor_forecast, "prophet_paths", broken)
     found = forecast_of(series(lambda d: 80 + 0.8 * d), trip=Band(high=92))
     assert (found.method, found.is_fallback) == ("linear", True)
     assert "no fit within 0.1 s" in found.note
@@ -253,7 +254,7 @@ def test_the_history_is_as_long_as_asked_for():
 def test_a_used_up_budget_gives_robust_lines_and_says_so():
     found = prognosis(budget_s=0.0)
     assert (found.n_fallback, found.method) == (1, "linear")
-    assert "hot: time budget used up" in found.note
+    assert "hot: Prophet gave no fit (the time budget is used up): robust line" in found.note
     assert found.ttf_p50_days == pytest.approx(15, rel=0.1)
 
 

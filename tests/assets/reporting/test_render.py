@@ -145,8 +145,59 @@ def test_a_chart_of_nothing_is_no_chart() -> None:
     assert charts.gantt(empty(columns=["technician", "machine_id", "priority", "start_at", "end_at", "is_overtime"])) is None
     history = pd.DataFrame({"at": pd.to_datetime(["2026-01-01"], utc=True), "value": [1.0]})
     as_of = pd.Timestamp("2026-01-02", tz="UTC")
-    assert charts.prediction_fan(history, name="s", unit="", as_of=as_of, limit=2, ttf_days=(None, None, None)) is None
-    assert charts.prediction_fan(history, name="s", unit="", as_of=as_of, limit=2, ttf_days=(1.0, None, None)) is not None
+    about = {"name": "s", "unit": "", "as_of": as_of, "limit": 2, "horizon_days": 30, "put_right": True}
+    assert charts.prediction_fan(history, ttf_days=(None, None, None), **about) is None
+    assert charts.prediction_fan(history, ttf_days=(1.0, None, None), **about) is not None
+
+
+@pytest.mark.parametrize(
+    ("ttf_days", "put_right", "on_the_chart", "told"),
+    [
+        (
+            (4.5, 9.25, 21.0),
+            True,
+            {"p10 4.5 days · p50 9.2 days · p90 21.0 days", "reaches the limit, p10 to p90, put right by simulated failures"},
+            "is reached: p10 in 4.5 days, p50 in 9.2 days, p90 in 21.0 days, put right by simulated failures.",
+        ),
+        (
+            (4.5, None, None),
+            False,
+            {"p10 4.5 days · p50 beyond · p90 beyond", "reaches the limit, p10 to p90, by the trend alone"},
+            "is reached: p10 in 4.5 days, p50 beyond the horizon, p90 beyond the horizon, by the trend alone.",
+        ),
+        ((0.0, 0.0, 0.0), False, set(), "is reached already."),
+    ],
+)
+def test_the_chart_of_a_prediction_says_the_times_of_the_table_and_where_they_are_from(
+    ttf_days: tuple[float | None, ...], put_right: bool, on_the_chart: set[str], told: str
+) -> None:
+    as_of = pd.Timestamp("2026-01-11", tz="UTC")
+    history = pd.DataFrame({"at": pd.date_range("2026-01-01", periods=240, freq="h", tz="UTC"), "value": 4.0})
+    chart = charts.prediction_fan(
+        history, name="s", unit="mm/s", as_of=as_of, limit=7, ttf_days=ttf_days, horizon_days=30, put_right=put_right
+    )
+    assert chart
+    assert chart.alt == f"s now at 4 mm/s; the limit of 7 mm/s {told}"
+    said = {text for text in re.findall(r"<text[^>]*>([^<]*)</text>", chart.svg) if "p10" in text}
+    assert said == on_the_chart
+
+
+def test_the_bar_on_the_limit_lies_at_the_times_that_are_told() -> None:
+    """From p10 to p90, or to the horizon; measured on the drawn axis, whose ticks say where days are."""
+    as_of = pd.Timestamp("2026-01-11", tz="UTC")
+    history = pd.DataFrame({"at": pd.date_range("2026-01-01", periods=240, freq="h", tz="UTC"), "value": 4.0})
+
+    def bar(ttf_days: tuple[float | None, ...]) -> tuple[float, float]:
+        chart = charts.prediction_fan(history, name="s", unit="", as_of=as_of, limit=7, ttf_days=ttf_days, horizon_days=30, put_right=True)
+        assert chart
+        ticks = re.findall(r'text-anchor: middle[^>]* x="([\d.]+)"[^>]*>(−?\d+)</text>', chart.svg)
+        known = {float(word.replace("−", "-")): float(x) for x, word in ticks}
+        per_day = (known[10] - known[0]) / 10
+        [drawn] = re.findall(r'd="M ([\d.]+) [\d.]+\s+L ([\d.]+) [\d.]+\s*"[^>]*stroke-width: 5"', chart.svg)
+        return tuple((float(x) - known[0]) / per_day for x in drawn)  # type: ignore[return-value]
+
+    assert bar((4.5, 9.25, 21.0)) == pytest.approx((4.5, 21.0), abs=0.05)
+    assert bar((4.5, 9.25, None)) == pytest.approx((4.5, 30.0), abs=0.05)
 
 
 def test_charts_are_drawn_for_every_section_that_has_data(build: Build) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from assets.reporting.report import Cell, Report, Table
 from assets.reporting.reports import KINDS, build_report
+from ml.plant import FAILURE_MODE_NAMES
 from resources.ledger import tables as t
 from resources.ledger.tables import notifications
 
@@ -298,3 +299,75 @@ def test_drift_on_three_days_of_five_asks_for_retraining(ledger: Connection, bui
         "North works: sustained drift against version 3, on 3 or more of the 5 days to 2026-03-08: P-102.vib (3 days). "
         "This asks for retraining, at most once in 7 days;"
     )
+
+
+FORESIGHT = "Were the predicted times right?"
+SHARES = "Share of true failures within the predicted interval"
+
+
+def test_the_predicted_times_stand_beside_what_they_are_worth(build: Build) -> None:
+    report = build("performance_summary")
+    assert figures(report, FORESIGHT) == {
+        "Simulated failures within p10 to p90": 75.0,
+        "Failures found here within p10 to p90": "insufficient evidence",
+        "Repaired before the limit": 0,
+    }
+    section = next(s for s in report.sections if s.title == FORESIGHT)
+    low, high = stats.binomtest(150, 200).proportion_ci(0.95, method="wilson")
+    assert section.figures[0].note == f"n = 200, 95 % Wilson interval {low:.0%} to {high:.0%}"
+    assert section.figures[1].note == "insufficient evidence: 0 of the 20 failures needed"
+    shares = find_table(report, SHARES)
+    assert column(shares, "held against") == ["simulated failures"] * 4
+    assert column(shares, "failure mode") == [*(FAILURE_MODE_NAMES[mode] for mode in ("ELP", "PLU", "VIB")), "all"]
+    assert column(shares, "failures") == [67, 66, 67, 200]
+    assert column(shares, "within p10 to p90 (%)") == [74.6, 81.8, 68.7, 75.0]
+    assert column(shares, "times put right by") == ["100 simulated failures", "100 simulated failures", "94 simulated failures", None]
+
+
+def predicted_fault(ledger: Connection, week: ModuleType, n: int, *, p10: float | None, p90: float | None, reached_on: int) -> None:
+    """An order of day 0 for a machine of its own, repaired on day 5; from a day on its limit is seen to be reached."""
+    order = ledger.execute(select(t.work_orders).where(t.work_orders.c.order_id == "WO-1")).mappings().one()
+    names = {"machine_id": f"m{n}", "failure_mode": "VIB"}
+    ledger.execute(insert(t.work_orders).values({**order, **names, "order_id": f"X{n}", "opened_on": week.DAYS[0], "state": "completed"}))
+    known = ledger.execute(select(t.predictions).where(t.predictions.c.machine_id == "P-101")).mappings().one()
+    foreseen = {"day": week.DAYS[0], "as_of": week.at(1), "ttf_p10_days": p10, "ttf_p50_days": None, "ttf_p90_days": p90}
+    ledger.execute(insert(t.predictions).values({**known, **names, **foreseen}))
+    for day in range(reached_on, 7):
+        seen = {"day": week.DAYS[day], "as_of": week.at(day + 1), "method": "observed"}
+        ledger.execute(insert(t.predictions).values({**known, **names, **seen}))
+    said = {"technician": "Bo", "finding": "VIB", "note": "", "request_id": f"x{n}"}
+    times = {"started_at": week.at(5, 8), "ended_at": week.at(5, 12)}
+    ledger.execute(insert(t.maintenance_log).values(order_id=f"X{n}", site="north", machine_id=f"m{n}", **said, **times))
+
+
+def test_failures_that_came_are_held_against_what_had_been_predicted(ledger: Connection, build: Build, week: ModuleType) -> None:
+    """Reached on day 3, seen at its end, 3 days after the prediction: 2.5 days, the middle of the day."""
+    with ledger.begin_nested() as undone:
+        for n in range(14):
+            predicted_fault(ledger, week, n, p10=2.4, p90=2.6, reached_on=3)
+        for n in range(14, 19):
+            predicted_fault(ledger, week, n, p10=2.6, p90=9.0, reached_on=3)
+        for n in range(19, 22):
+            predicted_fault(ledger, week, n, p10=None, p90=None, reached_on=3)
+        for n in range(22, 24):
+            predicted_fault(ledger, week, n, p10=1.0, p90=None, reached_on=6)
+        report = build("performance_summary")
+        before = build("performance_summary", end=week.DAYS[4])
+        elsewhere = build("performance_summary", site="south")
+        ledger.execute(update(t.maintenance_log).where(t.maintenance_log.c.order_id == "X0").values(finding="no_fault_found"))
+        one_less = build("performance_summary")
+        undone.rollback()
+    interval = tuple(round(100 * p, 1) for p in stats.binomtest(14, 22).proportion_ci(0.95, method="wilson"))
+    assert figures(report, FORESIGHT) == {
+        "Simulated failures within p10 to p90": 75.0,
+        "Failures found here within p10 to p90": 63.6,
+        "Repaired before the limit": 2,
+    }
+    assert find_table(report, SHARES).rows[-2:] == (
+        ("failures found here", FAILURE_MODE_NAMES["VIB"], 22, 63.6, *interval, "94 simulated failures", "sufficient"),
+        ("failures found here", "all", 22, 63.6, *interval, None, "sufficient"),
+    )
+    assert "Simulated failures within p10 to p90" in figures(before, FORESIGHT)
+    assert figures(before, FORESIGHT)["Failures found here within p10 to p90"] == "insufficient evidence", "the work had not ended"
+    assert next(s for s in elsewhere.sections if s.title == FORESIGHT).text == "Nothing in this range."
+    assert figures(one_less, FORESIGHT)["Failures found here within p10 to p90"] == 61.9, "13 of 21"
