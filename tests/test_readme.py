@@ -43,7 +43,7 @@ def test_each_named_file_is_there() -> None:
         n
         for n in named
         if not n.startswith(
-            (".smart-maintenance/", "landing/", "archive/", "quarantine/", "lake/", "pg/", "reports/", "mlflow/", "validation/")
+            (".smart-maintenance/", "landing/", "archive/", "quarantine/", "lake/", "pg/", "reports/", "mlflow/", "validation/", "fits/")
         )
     }
     missing = {n for n in ours if not (CHECKOUT / n).exists()} - {"models/", "logs/", "my-files/"}
