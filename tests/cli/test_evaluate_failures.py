@@ -9,6 +9,7 @@ import pytest
 from cli.errors import CommandError
 from cli.evaluate import folders_of
 from cli.evaluation import ai4i, azure, azure_ahead, cmapss, faults
+from ml.failure_figures import calibration_error, episodes
 
 START = pd.Timestamp("2026-03-02T06:00")
 
@@ -67,7 +68,7 @@ def test_the_correlation_of_matthews_and_the_error_of_calibration() -> None:
     assert np.isnan(ai4i.mcc(truth, np.zeros(12, dtype=bool)))
     sure = np.array([0.2] * 10 + [0.9] * 10)
     happened = np.array([True] * 2 + [False] * 8 + [True] * 7 + [False] * 3)
-    assert ai4i.calibration_error(happened, sure, bins=2) == pytest.approx(0.1)  # (|0.2 - 0.2| + |0.7 - 0.9|) / 2
+    assert calibration_error(happened, sure, bins=2) == pytest.approx(0.1)  # (|0.2 - 0.2| + |0.7 - 0.9|) / 2
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +115,7 @@ def test_an_alarm_is_a_run_of_hours_of_one_machine_and_true_if_one_of_them_is() 
     machines = pd.Series([1, 1, 1, 1, 1, 2, 2, 2])
     said = np.array([True, True, False, True, True, True, False, False])
     fails = np.array([False, True, False, False, False, False, False, True])
-    assert azure_ahead.episodes(machines, said=said, fails=fails).to_dict("list") == {
+    assert episodes(machines, said=said, fails=fails).to_dict("list") == {
         "episode": [1, 2, 3],
         "machine_id": [1, 1, 2],
         "is_true": [True, False, False],
