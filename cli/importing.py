@@ -63,6 +63,10 @@ def train_failure_model(environment: Environment, *, site: str, until: date | No
     from cli.launch import launcher
 
     demand_site(environment, site)
+    with ledger_of(environment).begin() as connection:
+        days = days_with_readings(connection, site=site)
+    if not days:
+        raise CommandError(f"{site} has no readings yet: a failure model learns from telemetry before failures.")
     config = dg.RunConfig(ops={"failure_model": {"config": {"until": until.isoformat() if until else None}}})
     with launcher(environment) as started:
         done = started.run("train_failure_model", partition_key=site, tags={SITE_TAG: site}, config=config)
@@ -70,8 +74,6 @@ def train_failure_model(environment: Environment, *, site: str, until: date | No
         said = {name: value.value for name, value in made.metadata.items()}
         if "version" not in said:
             return f"{site}: {said['state']}"
-        with ledger_of(environment).begin() as connection:
-            days = days_with_readings(connection, site=site)
         newest = SiteDay(days[-1], site)
         assets = [dg.AssetKey("learned_predictions"), dg.AssetKey("maintenance_reports")]
         started.run("process_site_day", partition_key=newest.key, tags={SITE_TAG: site}, assets=assets)

@@ -37,10 +37,12 @@ class Events:
 
     def on_grid(self, step: pd.Timedelta) -> "Events":
         def binned(rows: pd.DataFrame) -> pd.DataFrame:
-            return rows.assign(at=rows["at"].dt.ceil(step)).drop_duplicates().sort_values(KEY, ignore_index=True)
+            return rows.astype({"machine_id": "str"}).assign(at=rows["at"].dt.ceil(step)).sort_values(KEY, ignore_index=True)
 
-        errors = self.errors.assign(at=self.errors["at"].dt.ceil(step)).sort_values(KEY, ignore_index=True)  # two of a kind are two
-        return Events(binned(self.failures), binned(self.replacements), errors, self.known_until)
+        def once(rows: pd.DataFrame) -> pd.DataFrame:
+            return binned(rows).drop_duplicates(ignore_index=True)
+
+        return Events(once(self.failures), once(self.replacements), binned(self.errors), self.known_until)  # two errors of a kind are two
 
 
 def step_of(site: Site) -> pd.Timedelta:

@@ -531,9 +531,7 @@ class Site(_Value):
         if 1440 % self.window_minutes:
             raise ValueError(f"window_minutes: {self.window_minutes} does not divide a day")
         if 60 * self.policy.failure_model.horizon_h % max(60, self.window_minutes):
-            raise ValueError(
-                f"policy.failure_model.horizon_h must be a whole number of windows, which are of {self.window_minutes} minutes"
-            )
+            raise ValueError(f"policy.failure_model.horizon_h must be a whole number of windows of {self.window_minutes} minutes")
         for words, ids in (
             ("machine_id", [m.machine_id for m in self.machines]),
             ("sensor_id", [s.sensor_id for s in self.sensors]),
