@@ -21,17 +21,18 @@ SITE = Site.model_validate(
 )
 
 
-def read(text: str | bytes, columns: EventColumns = EventColumns()) -> pd.DataFrame:
+STANDARD = EventColumns()
+
+
+def read(text: str | bytes, columns: EventColumns = STANDARD) -> pd.DataFrame:
     return read_events(text.encode() if isinstance(text, str) else text, site=SITE, columns=columns, now=NOW)
 
 
 def test_machines_by_either_name_times_of_the_site_and_each_event_once() -> None:
     found = read("at,machine_id,code\n2026-01-10 12:00,P1,a\n2026-07-10T12:00+00:00,P2,b\n".replace("07-10", "05-10"))
     assert found["at"].tolist() == [pd.Timestamp("2026-01-10T11:00Z"), pd.Timestamp("2026-05-10T12:00Z")]
-    mapped = read(
-        '\ufeffMaschine;Zeit;Teil;x\r\n17;2026-05-10 12:00:00;"a;b";\r\n\r\nP1;2026-05-10T10:00Z;a;b\r\n P2 ;2026-05-10;a;\r\n17;2026-05-10 12:00;a;b\r\n',
-        EventColumns("Maschine", "Zeit", "Teil"),
-    )
+    lines = ["\ufeffMaschine;Zeit;Teil;x", '17;2026-05-10 12:00:00;"a;b";', "", "P1;2026-05-10T10:00Z;a;b", " P2 ;2026-05-10;a;"]
+    mapped = read("\r\n".join([*lines, '17;2026-05-10 12:00;"a;b";', ""]), EventColumns("Maschine", "Zeit", "Teil"))
     assert mapped["machine_id"].tolist() == ["P1", "P1", "P2"], "17 is P1, and 12:00 in Berlin is 10:00 UTC"
     assert mapped["code"].tolist() == ["a;b", "a", "a"]
     assert mapped["at"].tolist() == [pd.Timestamp("2026-05-10T10:00Z")] * 2 + [pd.Timestamp("2026-05-09T22:00Z")]

@@ -11,7 +11,7 @@ from ml.failure_model import informative, judged_by_machine, judged_by_time
 from ml.failure_windows import hours_in_order, hours_to_failure, is_in_repair
 from ml.hazard import TooFewFailures
 from ml.pickled import pack, unpack
-from tests.ml.test_hazard import N_HOURS, N_MACHINES, START, a_plant, features_of
+from tests.ml.test_hazard import N_MACHINES, START, a_plant, features_of
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +94,6 @@ class Trap:
 def test_bytes_of_another_release_are_refused_before_anything_of_them_runs() -> None:
     assert unpack(pack({"a": 1})) == {"a": 1}
     with pytest.raises(
-        ValueError, match="begins with 'learned model 1, scikit-learn 0.1', this version reads 'learned model 1, scikit-learn"
+        ValueError, match=r"begins with 'learned model 1, scikit-learn 0\.1', this version reads 'learned model 1, scikit-learn"
     ):
         unpack(b"learned model 1, scikit-learn 0.1\n" + pickle.dumps(Trap()))
