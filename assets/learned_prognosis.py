@@ -64,6 +64,8 @@ def learned_predictions(
         site = plant.site(site_day.site)
         champion = champions.of(site)
         if champion is None:
+            with ledger.begin() as connection:  # what a model foresaw that is champion no longer
+                replace_site_day(connection, predictions_table, pd.DataFrame(), **site_day.where)
             report(context, site_day, rows=0, state=NO_MODEL)
             continue
         version, sha256, model = champion
