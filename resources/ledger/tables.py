@@ -188,8 +188,6 @@ detector_versions = Table(
     Column("trained_at", TIME, nullable=False),
 )
 
-MACHINE_EVENT_KINDS = ("failure", "replacement", "error")
-
 machine_events = Table(
     "machine_events",
     metadata,
