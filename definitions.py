@@ -6,7 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from assets import acquisition, advisory, checks, detection, health, learning, manipulation, prognosis
+from assets import acquisition, advisory, checks, detection, failure_learning, health, learned_prognosis, learning, manipulation, prognosis
 from jobs import notifications, operator, pipeline, schedules
 from resources.fits import FitsResource
 from resources.home import Home, plant_folder
@@ -23,7 +23,7 @@ from resources.validation_pages import ValidationPagesResource
 from sensors import alerts, decisions, landing, new_drops
 from sensors import learning as learning_sensors
 
-ASSET_MODULES = (acquisition, manipulation, detection, health, prognosis, advisory, learning)
+ASSET_MODULES = (acquisition, manipulation, detection, health, prognosis, learned_prognosis, advisory, learning, failure_learning)
 
 
 def build_resources(home: Home, *, plant: Path, pinned: Mapping[str, int] | None = None) -> dict[str, dg.ConfigurableResource]:

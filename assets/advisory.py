@@ -9,6 +9,7 @@ import pandas as pd
 from sqlalchemy import Connection
 
 from assets.health import machine_health
+from assets.learned_prognosis import learned_predictions
 from assets.manipulation import sensor_quality
 from assets.partitions import SiteDay, site_days, site_days_of
 from assets.prognosis import failure_predictions
@@ -196,7 +197,7 @@ def maintenance_schedule(
     kinds={"html", "matplotlib"},
     code_version="1",
     partitions_def=site_days,
-    deps=[maintenance_schedule, machine_health, sensor_quality],
+    deps=[maintenance_schedule, machine_health, sensor_quality, learned_predictions],
     backfill_policy=dg.BackfillPolicy.single_run(),
 )
 def maintenance_reports(

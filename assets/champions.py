@@ -22,7 +22,7 @@ from resources.ledger.learning import (
     version_record,
 )
 from resources.ledger.ledger import LedgerResource
-from resources.models import CHAMPION, ArtifactRefused, ModelsResource, ModelsUnreachable
+from resources.models import CHAMPION, DETECTOR, ArtifactRefused, Family, ModelsResource, ModelsUnreachable
 
 if TYPE_CHECKING:
     from ml.detectors.fleet import SiteDetector
@@ -78,24 +78,36 @@ def load_champion(champion: Champion, *, ledger: LedgerResource, models: ModelsR
 
     with ledger.begin() as connection:
         known = version_record(connection, site=site.site, version=champion.version)
+    stored = verified_bytes(champion.version, known=known, models=models, site=site.site, family=DETECTOR)
+    try:
+        return SiteDetector.from_bytes(stored)
+    except ValueError as error:
+        raise of_another_version(error, champion.version, site=site.site, family=DETECTOR) from error
+
+
+def verified_bytes(version: int, *, known: Mapping[str, Any] | None, models: ModelsResource, site: str, family: Family) -> bytes:
+    """The bytes of a champion, those of the hash that the ledger knows; `known` is its record there. Raises dg.Failure."""
+    who = site if family is DETECTOR else f"the {family.words}s of {site}"
     if known is None:
         raise dg.Failure(
-            f"The champion of {site.site} is version {champion.version}, which the ledger does not know: it was not trained here. "
-            "Promote a version that `train_detectors` made.",
+            f"The champion of {who} is version {version}, which the ledger does not know: it was not trained here. "
+            f"Promote a version that `{family.job}` made.",
             allow_retries=False,
         )
     try:
-        return SiteDetector.from_bytes(models.load(site.site, champion.version, artifact_sha256=known["artifact_sha256"]))
+        return models.load(site, version, artifact_sha256=known["artifact_sha256"], family=family)
     except ArtifactRefused as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     except ModelsUnreachable as error:
-        raise dg.Failure(f"{error} Version {champion.version} does not lie in the cache either, so nothing can be scored.") from error
-    except ValueError as error:
-        raise dg.Failure(
-            f"Version {champion.version} of the detector of {site.site} was made by another version of the program, which this one cannot "
-            f"read ({error}). Run `train_detectors` for {site.site}.",
-            allow_retries=False,
-        ) from error
+        raise dg.Failure(f"{error} Version {version} does not lie in the cache either, so nothing can be scored.") from error
+
+
+def of_another_version(error: ValueError, version: int, *, site: str, family: Family) -> dg.Failure:
+    return dg.Failure(
+        f"Version {version} of the {family.words} of {site} was made by another version of the program, which this one cannot read "
+        f"({error}). Run `{family.job}` for {site}.",
+        allow_retries=False,
+    )
 
 
 def note_champion(connection: Connection, *, site: str, champion: int | None, noticed_by: str) -> dict[str, Any] | None:

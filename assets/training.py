@@ -206,7 +206,7 @@ def training_of(detector: "SiteDetector", material: Material, comparison: Compar
     return Training(
         name=f"{site.site} until {split.learned[-1]}",
         site=site,
-        detector=detector.to_bytes(),
+        artifact=detector.to_bytes(),
         params=params,
         metrics={
             "machines_trained": float(len(detector.models)),

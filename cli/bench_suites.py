@@ -20,7 +20,15 @@ import pyarrow as pa
 
 from expectations import profiles, suites
 from expectations.contracts import ANOMALY_SCORES, SENSOR_QUALITY, Column, Contract
-from expectations.ledger_contracts import ASSIGNMENTS, DRIFT_FINDINGS, MACHINE_HEALTH, PREDICTIONS, UNPLANNED_ORDERS, WORK_ORDERS
+from expectations.ledger_contracts import (
+    ASSIGNMENTS,
+    DRIFT_FINDINGS,
+    LEARNED_PREDICTIONS,
+    MACHINE_HEALTH,
+    PREDICTIONS,
+    UNPLANNED_ORDERS,
+    WORK_ORDERS,
+)
 from expectations.loading import library
 from expectations.validation import Suite, validate_table
 from expectations.verdicts import incidents_suite
@@ -62,6 +70,10 @@ def checks_of_a_site_day(*, sensors: int = SENSORS) -> dict[str, Check]:
             suites.machine_health_suite(n_reporting=len(machines)),
         ),
         "predictions": (partial(rows_of, PREDICTIONS.of_one_site_day, ORDERS), suites.predictions_suite()),
+        "learned_predictions": (
+            partial(rows_of, LEARNED_PREDICTIONS.of_one_site_day, len(machines)),
+            suites.learned_predictions_suite(n_reporting=len(machines)),
+        ),
         "work_orders": (lambda: orders, suites.work_orders_suite()),
         "assignments": (lambda: assigned, suites.assignments_suite()),
         "unplanned_orders": (partial(rows_of, UNPLANNED_ORDERS.of_one_site_day, ORDERS), suites.unplanned_orders_suite()),

@@ -5,7 +5,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as distribution_version
 from pathlib import Path
@@ -93,7 +93,7 @@ def _size(name: str, folder: Path) -> int:
 
 def as_json(result: SetResult) -> dict[str, Any]:
     """What is not known is null."""
-    written = asdict(result) | {"code_version": distribution_version("smart-maintenance"), "code_sha256": code_sha256()}
+    written = result.as_dict() | {"code_version": distribution_version("smart-maintenance"), "code_sha256": code_sha256()}
     return {name: _known(value) for name, value in written.items()}
 
 
@@ -140,7 +140,7 @@ def _shown(value: object) -> str:
 
 
 def log(results: Sequence[SetResult], *, home: Path | None, console: Console) -> None:
-    """A run per set in MLflow's experiment `evaluation`."""
+    """A run per set in MLflow's experiment `evaluation`; a model of the whole set, where one was fitted, is registered by it."""
     with prepared(home=home) as environment:
         named = os.environ.get(URI_VARIABLE) or os.environ[STORE_VARIABLE]
         folder = environment.home.folder
@@ -154,5 +154,6 @@ def log(results: Sequence[SetResult], *, home: Path | None, console: Console) ->
                 metrics={name: value for name, value in result.figures.items() if math.isfinite(value)},
                 tags={"code_version": written["code_version"], "code_sha256": written["code_sha256"]},
                 texts={"result.json": json.dumps(written, indent=1, ensure_ascii=False), "notes.txt": "\n".join(result.said) + "\n"},
+                fitted=result.fitted,
             )
     console.print(f"\n{len(results)} runs logged to MLflow, experiment [bold]{EXPERIMENT}[/bold] (`maintenance up` shows it).")

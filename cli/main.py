@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from cli.environment import Environment, hush, places, prepared
 from cli.errors import CommandError
+from cli.history import history
 from cli.models import models
 from cli.notifications import notifications
 from cli.options import HomeOption, PlantOption
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.add_typer(quarantine, name="quarantine")
 app.add_typer(notifications, name="notifications")
 app.add_typer(models, name="models")
+app.add_typer(history, name="history")
 console = Console()
 
 DayOption = Annotated[Optional[datetime], typer.Option(formats=["%Y-%m-%d"], help="First day (UTC); left out: so that it ends yesterday.")]

@@ -70,6 +70,21 @@ PREDICTIONS = Contract(
     key=("site", "day", "machine_id", "failure_mode"),
 )
 
+LEARNED_PREDICTIONS = Contract(
+    "learned_predictions",
+    (
+        _SITE,
+        _DAY,
+        MACHINE_ID,
+        Column("as_of", TIMESTAMP, "end of the last step of the day in which the machine reported", "UTC"),
+        Column("horizon_h", pa.int32(), "the probability is that of a failure within so many hours", "h", low=1),
+        number("probability", "probability of failure within the horizon, calibrated", low=0, high=1),
+        Column("model_version", pa.int32(), "version of the site's failure model in MLflow", low=1),
+        Column("artifact_sha256", pa.string(), "sha256 of the model's bytes"),
+    ),
+    key=("site", "day", "machine_id"),
+)
+
 INCIDENTS = Contract(
     "incidents",
     (
@@ -254,6 +269,6 @@ LEDGER_CONTRACTS: dict[str, Contract] = {
     c.table: c
     for c in (
         MACHINE_HEALTH, PREDICTIONS, INCIDENTS, INCIDENT_ASSESSMENTS, INCIDENT_ALARMS, ALARM_KPIS, WORK_ORDERS,
-        PLANS, ASSIGNMENTS, UNPLANNED_ORDERS, DRIFT_FINDINGS,
+        PLANS, ASSIGNMENTS, UNPLANNED_ORDERS, DRIFT_FINDINGS, LEARNED_PREDICTIONS,
     )
 }  # fmt: skip

@@ -8,7 +8,15 @@ from itertools import pairwise
 from typing import Any
 
 from expectations.contracts import ANOMALY_SCORES, MACHINE_FEATURES, SENSOR_QUALITY, Contract
-from expectations.ledger_contracts import ASSIGNMENTS, DRIFT_FINDINGS, MACHINE_HEALTH, PREDICTIONS, UNPLANNED_ORDERS, WORK_ORDERS
+from expectations.ledger_contracts import (
+    ASSIGNMENTS,
+    DRIFT_FINDINGS,
+    LEARNED_PREDICTIONS,
+    MACHINE_HEALTH,
+    PREDICTIONS,
+    UNPLANNED_ORDERS,
+    WORK_ORDERS,
+)
 from expectations.loading import library
 from expectations.profiles import READINGS_PROFILE_COLUMNS
 from expectations.rules import between, complete, equal, not_above, one_of, suite_from_contract, unique
@@ -125,6 +133,12 @@ def _only_with(later: str, earlier: str) -> Rule:
         return gx_expectation("ExpectColumnValuesToNotBeNull", column=earlier, row_condition=Tested(later).is_not_null())()
 
     return Rule(f"{later}_is_known_only_with_{earlier}", f"where {later} is known, so is {earlier}", "critical", build, (earlier, later))
+
+
+def learned_predictions_suite(*, n_reporting: int = 0) -> Suite:
+    """The contract, and a row for each of so many machines that reported."""
+    words = "how likely each machine is to fail within the horizon, by the learned failure model, a row per machine"
+    return suite_from_contract(LEARNED_PREDICTIONS.of_one_site_day, extra=(), min_rows=n_reporting, description=words)
 
 
 def work_orders_suite() -> Suite:

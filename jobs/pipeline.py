@@ -1,4 +1,4 @@
-"""Asset jobs: take drops in, process a site-day, plan a site-day, train detectors, add the whole history up."""
+"""Asset jobs: take drops in, process a site-day, plan a site-day, train detectors and failure models, add the whole history up."""
 
 import dagster as dg
 
@@ -10,6 +10,7 @@ SITE_DAY_ASSETS = (
     "incidents",
     "machine_health",
     "failure_predictions",
+    "learned_predictions",
     "work_orders",
     "maintenance_schedule",
     "drift_report",
@@ -45,10 +46,15 @@ train_detectors = dg.define_asset_job(
     selection=dg.AssetSelection.assets("detector_model") - HISTORY_CHECKS,
     description="Train a site's detector on its healthy days, compare it with the champion, promote it if the gate passes.",
 )
+train_failure_model = dg.define_asset_job(
+    "train_failure_model",
+    selection=dg.AssetSelection.assets("failure_model"),
+    description="Learn a site's failure model from its labelled failures, judge it on what it has not seen, put it to work if it is good.",
+)
 check_history = dg.define_asset_job(
     "check_history",
     selection=HISTORY_CHECKS,
     description="Add the whole history up: verdicts, segments, quarantined rows, originals, readings and promotions.",
     tags={EXCLUSIVE: "check_history"},
 )
-ASSET_JOBS = (intake, process_site_day, plan_site_day, train_detectors, check_history)
+ASSET_JOBS = (intake, process_site_day, plan_site_day, train_detectors, train_failure_model, check_history)

@@ -7,9 +7,11 @@ import dagster as dg
 
 from assets.partitions import SITE_TAG, SiteDay
 from jobs.requests import is_at_work, pending_requests
+from ml.failure_model import MIN_FAILING_MACHINES
 from ml.plant import Site
 from resources.ledger.intake import days_with_readings, processed_days
 from resources.ledger.ledger import LedgerResource
+from resources.ledger.machine_events import machines_that_failed
 
 
 @dg.schedule(
@@ -42,7 +44,7 @@ def nightly_history_check(context: dg.ScheduleEvaluationContext) -> dg.RunReques
 
 def site_schedules(sites: Sequence[Site]) -> list[dg.ScheduleDefinition]:
     """The schedules that follow each site's own clock."""
-    return [schedule for site in sites for schedule in (_close_of_day(site), _weekly_training(site))]
+    return [schedule for site in sites for schedule in (_close_of_day(site), _weekly_training(site), _weekly_failure_training(site))]
 
 
 def _close_of_day(site: Site) -> dg.ScheduleDefinition:
@@ -82,6 +84,25 @@ def _weekly_training(site: Site) -> dg.ScheduleDefinition:
         return dg.RunRequest(partition_key=site.site, tags={SITE_TAG: site.site})
 
     return weekly_training
+
+
+def _weekly_failure_training(site: Site) -> dg.ScheduleDefinition:
+    @dg.schedule(
+        name=f"weekly_failure_training_{_dagster_name(site)}",
+        job_name="train_failure_model",
+        cron_schedule="0 4 * * 0",
+        execution_timezone=site.time_zone,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Sundays at 4 in {site.time_zone}: the learned failure model of {site.name} anew, where enough failures are labelled.",
+    )
+    def weekly_failure_training(context: dg.ScheduleEvaluationContext, ledger: LedgerResource) -> dg.RunRequest | dg.SkipReason:
+        with ledger.begin() as connection:
+            n = machines_that_failed(connection, site=site.site)
+        if n < MIN_FAILING_MACHINES:
+            return dg.SkipReason(f"{site.site} has labelled failures of {n} machines; a failure model needs {MIN_FAILING_MACHINES}.")
+        return dg.RunRequest(partition_key=site.site, tags={SITE_TAG: site.site})
+
+    return weekly_failure_training
 
 
 def _dagster_name(site: Site) -> str:

@@ -1,5 +1,7 @@
 """What was known of a machine in each hour: its telemetry, errors and replacements so far; and whether it failed soon after.
 
+The hours may be steps of another length, `step_h`; a window of so many hours then is the nearest whole number of steps.
+
 An hour's features use nothing later than the hour, and of replacements nothing of the hour itself: the record of a repair bears the hour of
 the failure that it repairs. `refuse_future` proves the first for any features: it makes them again from tables that end earlier.
 """
@@ -30,7 +32,7 @@ def hours_in_order(telemetry: pd.DataFrame) -> pd.DataFrame:
     return telemetry.sort_values(KEY, ignore_index=True)
 
 
-def window_features(tables: Tables, *, errors: Sequence[str], components: Sequence[str]) -> pd.DataFrame:
+def window_features(tables: Tables, *, errors: Sequence[str], components: Sequence[str], step_h: float = 1) -> pd.DataFrame:
     """One row per row of `hours_in_order(telemetry)`; errors and components: the names that count, whether or not one has occurred yet.
 
     tables: telemetry (machine_id, at, quantities; one row per hour), errors (machine_id, at, error), replacements (machine_id, at,
@@ -39,8 +41,8 @@ def window_features(tables: Tables, *, errors: Sequence[str], components: Sequen
     hours = hours_in_order(tables["telemetry"])
     features = pd.concat(
         [
-            _telemetry_features(hours),
-            _error_counts(hours, tables["errors"], codes=errors),
+            _telemetry_features(hours, step_h=step_h),
+            _error_counts(hours, tables["errors"], codes=errors, step_h=step_h),
             _hours_since(hours, tables["replacements"], components=components),
         ],
         axis=1,
@@ -83,22 +85,28 @@ def refuse_future(make: Callable[[Tables], pd.DataFrame], tables: Tables, *, at:
             raise KnowsTheFuture(f"{named}: not the same at {instant} when nothing later is known")
 
 
-def _telemetry_features(hours: pd.DataFrame) -> pd.DataFrame:
+def _steps(hours: Sequence[int], *, step_h: float, at_least: int) -> dict[int, int]:
+    """Hours -> steps, of the windows that are so many steps long."""
+    return {n: round(n / step_h) for n in hours if round(n / step_h) >= at_least}
+
+
+def _telemetry_features(hours: pd.DataFrame, *, step_h: float) -> pd.DataFrame:
     quantities = [name for name in hours.columns if name not in KEY]
     by_machine = hours.groupby("machine_id", sort=False)[quantities]
-    parts = [by_machine.rolling(n, min_periods=1).mean().add_suffix(f"_mean_{n}h") for n in MEANS_H]
-    parts += [by_machine.rolling(n, min_periods=2).std().add_suffix(f"_std_{n}h") for n in SPREADS_H]
+    means, spreads = _steps(MEANS_H, step_h=step_h, at_least=1), _steps(SPREADS_H, step_h=step_h, at_least=2)
+    parts = [by_machine.rolling(steps, min_periods=1).mean().add_suffix(f"_mean_{n}h") for n, steps in means.items()]
+    parts += [by_machine.rolling(steps, min_periods=2).std().add_suffix(f"_std_{n}h") for n, steps in spreads.items()]
     return pd.concat([part.reset_index(drop=True) for part in parts], axis=1)
 
 
-def _error_counts(hours: pd.DataFrame, errors: pd.DataFrame, *, codes: Sequence[str]) -> pd.DataFrame:
+def _error_counts(hours: pd.DataFrame, errors: pd.DataFrame, *, codes: Sequence[str], step_h: float) -> pd.DataFrame:
     counts: dict[str, Floats] = {}
     index = pd.MultiIndex.from_frame(hours[KEY])
     for code in codes:
         in_hour = errors[errors["error"] == code].groupby(KEY).size().reindex(index, fill_value=0).astype("float64").reset_index(drop=True)
         by_machine = in_hour.groupby(hours["machine_id"], sort=False)
-        for n in ERRORS_H:
-            counts[f"{code}_count_{n}h"] = np.asarray(by_machine.rolling(n, min_periods=1).sum(), dtype=np.float64)
+        for n, steps in _steps(ERRORS_H, step_h=step_h, at_least=1).items():
+            counts[f"{code}_count_{n}h"] = np.asarray(by_machine.rolling(steps, min_periods=1).sum(), dtype=np.float64)
     return pd.DataFrame(counts, index=hours.index)
 
 

@@ -139,6 +139,7 @@ class Machine(_Value):
     area: str = "main"
     criticality: Criticality = "medium"
     downtime_cost_per_hour: float = Field(default=500, ge=0, description="in the site's currency")
+    in_service_since: date | None = Field(default=None, description="its age is a feature of the learned failure model")
     source_name: str | None = Field(default=None, description="the machine's name in wide drops that have a machine column")
     running_when: RunningWhen | None = Field(default=None, description="without it the machine is taken to run always")
     stop_windows: tuple[StopWindow, ...] = Field(
@@ -351,6 +352,15 @@ class PrognosisPolicy(_Value):
     budget_s: float = Field(default=60, gt=0, description="per site-day; fits beyond it fall back to a linear trend")
 
 
+class FailureModelPolicy(_Value):
+    """What the learned failure model foresees, and from when on it is put to work."""
+
+    horizon_h: int = Field(default=24, ge=1, le=720, description="the probability is that of a failure within so many hours")
+    min_margin: float = Field(
+        default=0.1, gt=0, lt=1, description="by how much its PR-AUC on machines held out must exceed the share of hours before a failure"
+    )
+
+
 class PlanningPolicy(_Value):
     horizon_days: int = Field(default=14, ge=1, le=60)
     slot_minutes: int = Field(default=30, ge=5, le=120)
@@ -401,6 +411,7 @@ class Policy(_Value):
     alarms: AlarmPolicy = AlarmPolicy()
     approval: ApprovalPolicy = ApprovalPolicy()
     prognosis: PrognosisPolicy = PrognosisPolicy()
+    failure_model: FailureModelPolicy = FailureModelPolicy()
     planning: PlanningPolicy = PlanningPolicy()
     training: TrainingPolicy = TrainingPolicy()
     drift: DriftPolicy = DriftPolicy()
@@ -519,6 +530,8 @@ class Site(_Value):
                 _demand_zone(zone, field)
         if 1440 % self.window_minutes:
             raise ValueError(f"window_minutes: {self.window_minutes} does not divide a day")
+        if 60 * self.policy.failure_model.horizon_h % max(60, self.window_minutes):
+            raise ValueError(f"policy.failure_model.horizon_h must be a whole number of windows of {self.window_minutes} minutes")
         for words, ids in (
             ("machine_id", [m.machine_id for m in self.machines]),
             ("sensor_id", [s.sensor_id for s in self.sensors]),

@@ -90,6 +90,11 @@ def held_out_cycles_left(histories: pd.DataFrame, *, n_folds: int, seed: int) ->
     return found
 
 
+def cycles_left_table(by_unit: "pd.Series[float]") -> pd.DataFrame:
+    """[unit, cycles_left] of what `of_last_cycles` found."""
+    return pd.DataFrame({"unit": by_unit.index.to_numpy(), "cycles_left": by_unit.to_numpy(dtype=np.float64)})
+
+
 def in_order(histories: pd.DataFrame) -> pd.DataFrame:
     return histories.sort_values(["unit", "cycle"], ignore_index=True)
 

@@ -1,7 +1,7 @@
-"""Detectors in MLflow: tracked as runs, registered as one model per site, addressed by alias, verified by hash.
+"""Detectors and failure models in MLflow: tracked as runs, registered as one model per site, addressed by alias, verified by hash.
 
 MLflow's own patience is long: it tries a server that is gone for minutes. So it is asked whether it answers first (a few
-milliseconds), and `ModelsUnreachable` says that it does not; verified detectors lie in a local cache, for which nothing is asked.
+milliseconds), and `ModelsUnreachable` says that it does not; verified artifacts lie in a local cache, for which nothing is asked.
 """
 
 import hashlib
@@ -35,16 +35,61 @@ CHALLENGER = "challenger"
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 STORE_VARIABLE = "MLFLOW_BACKEND_STORE_URI"  # what the tracking server serves, and what we use where no server is named
 DESCRIPTION_TAG = "mlflow.note.content"  # MLflow's page of the run shows it as the description
-EXPERIMENT_TAGS = {
-    "mlflow.experimentKind": "custom_model_development",  # else its pages are those for language models
-    DESCRIPTION_TAG: "Trainings of the anomaly detector of one site, one run each; the run's page says what the gate said.",
-}
+EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}  # else its pages are those for language models
 ANSWER_TIMEOUT_S = 5
-SERVING_REQUIREMENTS = ["mlflow", "pandas", "pyarrow", "scipy", "pydantic"]
+SERVING_REQUIREMENTS = ("mlflow", "pandas", "pyarrow", "scipy", "pydantic", "scikit-learn", "threadpoolctl")
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of model, of which each site has one, `<prefix>-<site>`.
+
+    `artifact` names its bytes, `code` the file beside this one by which MLflow serves them; `asset` is what trains it, `job` what
+    runs that.
+    """
+
+    prefix: str
+    artifact: str
+    code: str
+    asset: str
+    job: str
+    registered: str
+    experiment: str
+
+    def name_for(self, site: str) -> str:
+        return f"{self.prefix}-{site}"
+
+    @property
+    def words(self) -> str:
+        return self.artifact.replace("_", " ")
+
+    @property
+    def file_name(self) -> str:
+        return f"{self.artifact}.bin"
+
+
+DETECTOR = Family(
+    prefix="detector",
+    artifact="detector",
+    code="detector_model.py",
+    asset="detector_model",
+    job="train_detectors",
+    registered="Anomaly detector of the machines of one site; see the run of each version.",
+    experiment="Trainings of the anomaly detector of one site, one run each; the run's page says what the gate said.",
+)
+FAILURE_MODEL = Family(
+    prefix="failure-model",
+    artifact="failure_model",
+    code="failure_model.py",
+    asset="failure_model",
+    job="train_failure_model",
+    registered="Probability that a machine of one site fails within the horizon, learned from labelled failures; see each version's run.",
+    experiment="Trainings of the learned failure model of one site, one run each; judged on machines and on time held out.",
+)
 
 
 class ArtifactRefused(Exception):
-    """A detector's bytes are not those that the ledger knows; the message names version and hashes."""
+    """A model's bytes are not those that the ledger knows; the message names version and hashes."""
 
 
 class ModelsUnreachable(Exception):
@@ -53,14 +98,14 @@ class ModelsUnreachable(Exception):
 
 @dataclass(frozen=True)
 class Training:
-    """What a run in MLflow says about one trained detector.
+    """What a run in MLflow says about one trained model.
 
     `name` is what its list of runs shows, `description` (Markdown) heads its page, `plots` are PNG files by name.
     """
 
     name: str
     site: Site
-    detector: bytes
+    artifact: bytes
     params: Mapping[str, str | int | float]
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
@@ -68,10 +113,26 @@ class Training:
     output_example: pd.DataFrame
     description: str = ""
     plots: Mapping[str, bytes] = field(default_factory=dict)
+    family: Family = DETECTOR
 
     @property
     def artifact_sha256(self) -> str:
-        return hashlib.sha256(self.detector).hexdigest()
+        return hashlib.sha256(self.artifact).hexdigest()
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model that an evaluation fitted, to be registered under `name` by its run; `code` is the file here by which MLflow serves it.
+
+    Its bytes are the artifact that bears the name of that file.
+    """
+
+    name: str
+    artifact: bytes
+    code: str
+    input_example: pd.DataFrame
+    output_example: pd.DataFrame
+    description: str
 
 
 @dataclass(frozen=True)
@@ -82,7 +143,7 @@ class Registered:
 
 
 class ModelsResource(dg.ConfigurableResource):
-    """MLflow's tracking store and registry, and a local cache of verified detectors."""
+    """MLflow's tracking store and registry, and a local cache of verified artifacts; a family left out is that of the detectors."""
 
     tracking_uri: str
     artifacts: str
@@ -91,98 +152,93 @@ class ModelsResource(dg.ConfigurableResource):
 
     @staticmethod
     def model_name(site: str) -> str:
-        return f"detector-{site}"
+        return DETECTOR.name_for(site)
 
     def register(self, training: Training) -> Registered:
-        """Log the training as a run of the site's experiment and register its detector, as challenger."""
+        """Log the training as a run of the site's experiment and register its model, as challenger."""
         self._demand_answer()
         mlflow = _mlflow(self.tracking_uri)
-        name = self.model_name(training.site.site)
+        family = training.family
+        name = family.name_for(training.site.site)
         experiment_id = self._experiment_id(name)
-        for tag, value in EXPERIMENT_TAGS.items():
+        for tag, value in {**EXPERIMENT_KIND, DESCRIPTION_TAG: family.experiment}.items():
             self._client().set_experiment_tag(experiment_id, tag, value)
         with mlflow.start_run(experiment_id=experiment_id, run_name=training.name) as run, tempfile.TemporaryDirectory() as folder:
             mlflow.log_params(dict(training.params))
             mlflow.log_metrics(dict(training.metrics))
-            description = {DESCRIPTION_TAG: spaced(training.description), "mlflow.source.name": "asset detector_model"}
+            description = {DESCRIPTION_TAG: spaced(training.description), "mlflow.source.name": f"asset {family.asset}"}
             mlflow.set_tags(dict(training.tags) | {"artifact_sha256": training.artifact_sha256} | description)
             for plot, content in training.plots.items():
                 drawn = Path(folder, plot)
                 drawn.write_bytes(content)
                 mlflow.log_artifact(str(drawn), artifact_path="plots")
-            detector, site = Path(folder, "detector.bin"), Path(folder, "site.json")
-            detector.write_bytes(training.detector)
+            stored, site = Path(folder, family.file_name), Path(folder, "site.json")
+            stored.write_bytes(training.artifact)
             site.write_text(training.site.model_dump_json(), encoding="utf-8")
-            example = zoneless(training.input_example)
-            with warnings.catch_warnings():
-                # it fears integer columns that will lack values; ours are counts, and have none
-                warnings.filterwarnings("ignore", message=".*integer column", category=UserWarning)
-                signature = mlflow.models.infer_signature(example, zoneless(training.output_example))
-            info = mlflow.pyfunc.log_model(
-                name="detector",
-                python_model=str(Path(__file__).with_name("detector_model.py")),
-                artifacts={"detector": str(detector), "site": str(site)},
-                signature=signature,
-                input_example=example,
-                pip_requirements=SERVING_REQUIREMENTS,
+            info = _log_model(
+                mlflow,
+                name=family.artifact,
+                code=family.code,
+                artifacts={family.artifact: str(stored), "site": str(site)},
+                examples=(training.input_example, training.output_example),
             )
-        version = self._register(name, source=info.model_uri, run_id=run.info.run_id, model_id=info.model_id)
+        version = self._register(name, source=info.model_uri, run_id=run.info.run_id, model_id=info.model_id, description=family.registered)
         client = self._client()
         client.set_registered_model_alias(name, CHALLENGER, str(version))
         client.set_model_version_tag(name, str(version), "artifact_sha256", training.artifact_sha256)
         return Registered(version, run.info.run_id, training.artifact_sha256)
 
-    def _register(self, name: str, *, source: str, run_id: str, model_id: str) -> int:
+    def _register(self, name: str, *, source: str, run_id: str, model_id: str, description: str) -> int:
         from mlflow.exceptions import MlflowException
 
         client = self._client()
         try:
-            client.create_registered_model(name, description="Anomaly detector of the machines of one site; see the run of each version.")
+            client.create_registered_model(name, description=description)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         return int(client.create_model_version(name, source=source, run_id=run_id, model_id=model_id).version)
 
-    def version_of(self, site: str, alias: str) -> int | None:
+    def version_of(self, site: str, alias: str, *, family: Family = DETECTOR) -> int | None:
         """The version that bears the alias, or None. Raises ModelsUnreachable."""
-        if alias == CHAMPION and site in self.pinned:
+        if alias == CHAMPION and family is DETECTOR and site in self.pinned:
             return self.pinned[site]
-        found = self._asked(lambda client: client.get_model_version_by_alias(self.model_name(site), alias))
+        found = self._asked(lambda client: client.get_model_version_by_alias(family.name_for(site), alias))
         return None if found is None else int(found.version)
 
     def aliases_of(self, site: str) -> dict[str, int]:
-        """The version that each alias names. Raises ModelsUnreachable."""
+        """The version of the detector that each alias names. Raises ModelsUnreachable."""
         found = self._asked(lambda client: client.get_registered_model(self.model_name(site)))
         return {} if found is None else {alias: int(version) for alias, version in found.aliases.items()}
 
-    def promote(self, site: str, version: int, *, description: str) -> None:
+    def promote(self, site: str, version: int, *, description: str, family: Family = DETECTOR) -> None:
         """Make the version champion and say why in its description."""
         with self._answering() as client:
-            client.set_registered_model_alias(self.model_name(site), CHAMPION, str(version))
-            client.update_model_version(self.model_name(site), str(version), spaced(description))
+            client.set_registered_model_alias(family.name_for(site), CHAMPION, str(version))
+            client.update_model_version(family.name_for(site), str(version), spaced(description))
 
-    def describe(self, site: str, version: int, *, description: str) -> None:
+    def describe(self, site: str, version: int, *, description: str, family: Family = DETECTOR) -> None:
         with self._answering() as client:
-            client.update_model_version(self.model_name(site), str(version), spaced(description))
+            client.update_model_version(family.name_for(site), str(version), spaced(description))
 
-    def load(self, site: str, version: int, *, artifact_sha256: str) -> bytes:
-        """The detector's bytes, from the cache or from MLflow.
+    def load(self, site: str, version: int, *, artifact_sha256: str, family: Family = DETECTOR) -> bytes:
+        """The model's bytes, from the cache or from MLflow.
 
         Raises ArtifactRefused where they have another hash, ModelsUnreachable where the cache lacks them and MLflow does not answer.
         """
-        kept = self._kept(site, version, artifact_sha256=artifact_sha256)
+        kept = self._kept(site, version, artifact_sha256=artifact_sha256, family=family)
         if kept.exists():
             mend = "Delete the file: it is fetched anew from MLflow."
-            return _verified(kept.read_bytes(), artifact_sha256, what=f"{kept}, a cached detector,", mend=mend)
-        return self.fetch(site, version, artifact_sha256=artifact_sha256)
+            return _verified(kept.read_bytes(), artifact_sha256, what=f"{kept}, a cached {family.words},", mend=mend)
+        return self.fetch(site, version, artifact_sha256=artifact_sha256, family=family)
 
-    def fetch(self, site: str, version: int, *, artifact_sha256: str) -> bytes:
-        """The detector's bytes from MLflow, whatever the cache holds, which holds them afterwards. Raises as `load` does."""
+    def fetch(self, site: str, version: int, *, artifact_sha256: str, family: Family = DETECTOR) -> bytes:
+        """The model's bytes from MLflow, whatever the cache holds, which holds them afterwards. Raises as `load` does."""
         from mlflow.exceptions import MlflowException
 
-        what = f"{self.model_name(site)} version {version}"
+        what = f"{family.name_for(site)} version {version}"
         with self._answering(), tempfile.TemporaryDirectory() as folder:
-            uri = f"models:/{self.model_name(site)}/{version}/artifacts/detector.bin"
+            uri = f"models:/{family.name_for(site)}/{version}/artifacts/{family.file_name}"
             try:
                 fetched = Path(_mlflow(self.tracking_uri).artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
             except (OSError, MlflowException) as error:
@@ -191,7 +247,7 @@ class ModelsResource(dg.ConfigurableResource):
                 raise ArtifactRefused(f"{what} is refused: MLflow's store does not give its artifact out ({reason}).") from error
             mend = "Restore the file in MLflow's artifact store or promote another version."
             content = _verified(fetched.read_bytes(), artifact_sha256, what=what, mend=mend)
-        write_whole(self._kept(site, version, artifact_sha256=artifact_sha256), content)
+        write_whole(self._kept(site, version, artifact_sha256=artifact_sha256, family=family), content)
         return content
 
     def log_run(
@@ -203,8 +259,9 @@ class ModelsResource(dg.ConfigurableResource):
         metrics: Mapping[str, float],
         tags: Mapping[str, str],
         texts: Mapping[str, str],
+        fitted: Fitted | None = None,
     ) -> str:
-        """A finished run with nothing to register; `texts` are its artifacts, by file name. The run's id."""
+        """A finished run and what it fitted, which is registered; `texts` are its artifacts, by file name. The run's id."""
         mlflow = _mlflow(self.tracking_uri)
         with mlflow.start_run(experiment_id=self._experiment_id(experiment), run_name=name) as run:
             mlflow.log_params(dict(params))
@@ -212,15 +269,29 @@ class ModelsResource(dg.ConfigurableResource):
             mlflow.set_tags(dict(tags))
             for file_name, text in texts.items():
                 mlflow.log_text(text, file_name)
+            if fitted is not None:
+                self._register_fitted(fitted, run_id=run.info.run_id)
         return str(run.info.run_id)
+
+    def _register_fitted(self, fitted: Fitted, *, run_id: str) -> None:
+        mlflow = _mlflow(self.tracking_uri)
+        with tempfile.TemporaryDirectory() as folder:
+            name = Path(fitted.code).stem
+            stored = Path(folder, f"{name}.bin")
+            stored.write_bytes(fitted.artifact)
+            examples = (fitted.input_example, fitted.output_example)
+            info = _log_model(mlflow, name=name, code=fitted.code, artifacts={name: str(stored)}, examples=examples)
+        version = self._register(fitted.name, source=info.model_uri, run_id=run_id, model_id=info.model_id, description=fitted.description)
+        self._client().set_model_version_tag(fitted.name, str(version), "artifact_sha256", hashlib.sha256(fitted.artifact).hexdigest())
 
     def _experiment_id(self, name: str) -> str:
         mlflow = _mlflow(self.tracking_uri)
         experiment = mlflow.get_experiment_by_name(name)
         return str(experiment.experiment_id if experiment else mlflow.create_experiment(name, artifact_location=self._location(name)))
 
-    def _kept(self, site: str, version: int, *, artifact_sha256: str) -> Path:
-        return Path(self.cache, site, f"v{version}-{artifact_sha256[:16]}.bin")
+    def _kept(self, site: str, version: int, *, artifact_sha256: str, family: Family) -> Path:
+        front = "" if family is DETECTOR else f"{family.prefix}-"
+        return Path(self.cache, site, f"{front}v{version}-{artifact_sha256[:16]}.bin")
 
     def _asked(self, question: Callable[["MlflowClient"], Any]) -> Any:
         """The answer, or None where the registry does not know what was asked for."""
@@ -283,6 +354,23 @@ def data_hash(frame: pd.DataFrame) -> str:
     digest = hashlib.sha256(json.dumps(list(frame.columns)).encode())
     digest.update(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes())
     return digest.hexdigest()
+
+
+def _log_model(mlflow: Any, *, name: str, code: str, artifacts: Mapping[str, str], examples: tuple[pd.DataFrame, pd.DataFrame]) -> Any:
+    """A pyfunc model of the running run, with its signature by example: what goes in, and what comes out."""
+    given, made = (zoneless(example) for example in examples)
+    with warnings.catch_warnings():
+        # it fears integer columns that will lack values; ours are counts, and have none
+        warnings.filterwarnings("ignore", message=".*integer column", category=UserWarning)
+        signature = mlflow.models.infer_signature(given, made)
+    return mlflow.pyfunc.log_model(
+        name=name,
+        python_model=str(Path(__file__).with_name(code)),
+        artifacts=dict(artifacts),
+        signature=signature,
+        input_example=given,
+        pip_requirements=list(SERVING_REQUIREMENTS),
+    )
 
 
 def _verified(content: bytes, expected: str, *, what: str, mend: str) -> bytes:

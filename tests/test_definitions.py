@@ -18,10 +18,12 @@ GROUPS = {
     "incidents": ("state_detection", "site_days"),
     "machine_health": ("health_assessment", "site_days"),
     "failure_predictions": ("prognostics", "site_days"),
+    "learned_predictions": ("prognostics", "site_days"),
     "work_orders": ("advisory_generation", "site_days"),
     "maintenance_schedule": ("advisory_generation", "site_days"),
     "maintenance_reports": ("advisory_generation", "site_days"),
     "detector_model": ("learning", "site"),
+    "failure_model": ("learning", "site"),
     "drift_report": ("learning", "site_days"),
 }
 HEAVY = ("mlflow", "prophet", "great_expectations", "sklearn", "scipy", "ortools", "matplotlib", "holidays")
@@ -65,7 +67,7 @@ def test_every_dependency_and_every_check_names_an_asset_that_is_there() -> None
 def test_every_asset_that_stores_a_table_shows_its_columns() -> None:
     for spec in defs.resolve_all_asset_specs():
         name = spec.key.to_user_string()
-        if name not in ("detector_model", "maintenance_reports"):  # a model and pages, no tables
+        if name not in ("detector_model", "failure_model", "maintenance_reports"):  # models and pages, no tables
             columns = spec.metadata["dagster/column_schema"].columns
             assert columns, name
             assert all(column.type for column in columns), name
@@ -83,7 +85,7 @@ def checks_of(job_name: str) -> set[str]:
 def test_checks_over_the_whole_history_run_each_night_and_in_no_other_job() -> None:
     history = {"every_drop_adds_up", "files_of_drops_are_whole", "readings_come_from_drops", "promotions_form_a_chain"}
     assert checks_of("check_history") == history
-    for job in ("intake", "process_site_day", "plan_site_day", "train_detectors"):
+    for job in ("intake", "process_site_day", "plan_site_day", "train_detectors", "train_failure_model"):
         assert not checks_of(job) & history, job
     assert "rows_add_up" in checks_of("intake"), "its own checks it keeps"
 
@@ -92,9 +94,10 @@ def test_each_job_selects_what_it_says_and_is_described() -> None:
     selected = {
         "intake": {"drops"},
         "train_detectors": {"detector_model"},
+        "train_failure_model": {"failure_model"},
         "check_history": set(),
         "plan_site_day": {"maintenance_schedule", "maintenance_reports"},
-        "process_site_day": set(GROUPS) - {"drops", "detector_model"},
+        "process_site_day": set(GROUPS) - {"drops", "detector_model", "failure_model"},
     }
     for name, assets in selected.items():
         job = defs.resolve_job_def(name)
@@ -123,7 +126,7 @@ def test_sensors_and_schedules_run_without_a_click() -> None:
         "notifications_sensor",
         "failures_sensor",
     }
-    wanted = {"reconcile", "nightly_history_check", "close_of_day_hamburg", "weekly_training_houston"}
+    wanted = {"reconcile", "nightly_history_check", "close_of_day_hamburg", "weekly_training_houston", "weekly_failure_training_hamburg"}
     assert {s.name for s in repository.schedule_defs} >= wanted
     assert all(s.default_status is dg.DefaultSensorStatus.RUNNING for s in repository.sensor_defs)
     assert all(s.default_status is dg.DefaultScheduleStatus.RUNNING for s in repository.schedule_defs)

@@ -1,5 +1,8 @@
 """The maintenance summary: work orders, decisions that wait, the schedule, and the work that was done."""
 
+from collections.abc import Hashable, Mapping
+from typing import Any
+
 import pandas as pd
 
 from assets.reporting import charts as draw
@@ -21,7 +24,15 @@ def sections(scope: Scope) -> tuple[Section, ...]:
     orders["p30"] = (100 * orders["probability_30d"].astype("float64")).round(1)
     orders["age"] = [(scope.end - d).days for d in orders["opened_on"]]
     orders["is_late"] = orders["due_at"] < end
-    return (_orders(scope, orders), _waiting(scope, orders, end=end), _schedule(scope), _done(scope), _reliability(scope), _moves(scope))
+    return (
+        _orders(scope, orders),
+        _waiting(scope, orders, end=end),
+        *_learned(scope),
+        _schedule(scope),
+        _done(scope),
+        _reliability(scope),
+        _moves(scope),
+    )
 
 
 def _orders(scope: Scope, orders: pd.DataFrame) -> Section:
@@ -74,6 +85,44 @@ def _waiting(scope: Scope, orders: pd.DataFrame, *, end: pd.Timestamp) -> Sectio
         **scope.risk_columns, "confidence": "confidence", "reason": "reason",
     }  # fmt: skip
     return Section("Waiting for a decision", figures=figures, tables=(table("The longest wait first", waiting, scope.columns(headings)),))
+
+
+def _learned(scope: Scope) -> tuple[Section, ...]:
+    """What the learned failure models say, beside what they were worth where they were judged; nothing where there is no model."""
+    found = queries.learned_predictions_at(scope.connection, **scope.range)
+    if found.empty:
+        return ()
+    names = {s.site: s.name for s in scope.sites}
+    found["percent"] = (100 * found["probability"]).round(1)
+    models = found.drop_duplicates("site").to_dict("records")
+    figures = tuple(figure for model in models for figure in _held_out(model, front="" if scope.site else f"{names[model['site']]}: "))
+    headings = {"machine_id": "machine", "percent": "failure within the horizon (%)", "horizon_h": "horizon (h)", "as_of": "as of"}
+    text = (
+        "By the learned failure model, from telemetry, errors and replacements; calibrated. No work order rests on it. The figures are "
+        "those of hours on machines, and in later time, that the model had not seen when it was judged."
+    )
+    return (
+        Section(
+            "Failures foreseen by the learned model", text, figures, tables(table("The most likely first", found, scope.columns(headings)))
+        ),
+    )
+
+
+def _held_out(model: Mapping[Hashable, Any], *, front: str) -> tuple[Figure, ...]:
+    metrics, version = model["metrics"], model["model_version"]
+    note = f"version {version}, learned from {model['data_start']} to {model['data_end']}"
+    figures = []
+    for part, words in (("held_out_machines", "on machines held out"), ("held_out_time", "on later time")):
+        if (reached := metrics.get(f"{part}/average_precision")) is None:
+            continue
+        chance = metrics[f"{part}/anomalous_share"]
+        n, n_found, n_false = (int(metrics[f"{part}/{name}"]) for name in ("n_events", "n_found", "n_false_alarms"))
+        months = metrics[f"{part}/machine_months"]
+        figures += [
+            Figure(f"{front}PR-AUC {words}", round(reached, 2), note=f"chance reaches {chance:.3f}; {note}"),
+            Figure(f"{front}Failures found {words}", n_found, note=f"of {n}, with {n_false} false alarms in {months:.1f} machine-months"),
+        ]
+    return tuple(figures)
 
 
 def _schedule(scope: Scope) -> Section:

@@ -16,8 +16,10 @@ from resources.ledger.tables import (
     detector_versions,
     drift_findings,
     drops,
+    failure_model_versions,
     incident_assessments,
     incidents,
+    learned_predictions,
     machine_health,
     maintenance_log,
     notifications,
@@ -247,6 +249,22 @@ def scheduled_work(connection: Connection, *, site: str | None, start: date, end
     both = pd.concat([f for f in (planned, reported) if len(f)] or [planned], ignore_index=True)
     both = both.assign(on=both["start_at"].dt.floor("D")).drop_duplicates(["site", "order_id", "on"])
     return both.drop(columns="on").sort_values(["start_at", "order_id"], ignore_index=True)
+
+
+def learned_predictions_at(connection: Connection, *, site: str | None, start: date, end: date) -> pd.DataFrame:
+    """Each site's newest learned predictions within the range, the most likely failure first, with its model's record.
+
+    Beside the columns of learned_predictions: metrics, data_start and data_end of the model.
+    """
+    p, v = learned_predictions, failure_model_versions
+    newest = select(func.max(p.c.day)).where(p.c.day.between(start, end), p.c.site == v.c.site).correlate(v).scalar_subquery()
+    query = (
+        select(p, v.c.metrics, v.c.data_start, v.c.data_end)
+        .join(v, and_(v.c.site == p.c.site, v.c.version == p.c.model_version))
+        .where(p.c.day == newest)
+        .order_by(p.c.site, p.c.probability.desc(), p.c.machine_id)
+    )
+    return read_frame(connection, _of_site(query, p.c.site, site))
 
 
 def versions(connection: Connection, *, site: str | None) -> pd.DataFrame:

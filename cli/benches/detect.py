@@ -128,7 +128,7 @@ def put_to_work(detector: SiteDetector, features: pd.DataFrame, *, site: Site, l
     training = Training(
         name="bench",
         site=site,
-        detector=detector.to_bytes(),
+        artifact=detector.to_bytes(),
         params={"site": site.site},
         metrics={"machines_trained": float(len(detector.models))},
         tags={"data_sha256": hashlib.sha256(b"bench").hexdigest()},

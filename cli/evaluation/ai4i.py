@@ -7,11 +7,11 @@ tool are neighbours in the file, but nothing says which tool is which: folds gro
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from cli.evaluation.cases import Advance, SetResult, sha256_of
 from ml.curves import average_precision
+from ml.failure_figures import THRESHOLD, calibration_error
 from ml.hazard import BOOSTING, RANDOMISED, Flags, held_out_probability
 
 FILE = "ai4i2020_dev.csv"
@@ -26,7 +26,6 @@ AIR, PROCESS, SPEED, TORQUE, WEAR = (
 )
 QUALITY = {"L": 0, "M": 1, "H": 2}
 N_FOLDS, SEED = 5, 0
-THRESHOLD = 0.5
 TARGETS = {"average_precision": 0.87, "mcc": 0.84}
 
 
@@ -46,12 +45,6 @@ def mcc(truth: Flags, said: Flags) -> float:
     if truth.all() or said.all() or not truth.any() or not said.any():
         return float("nan")
     return float(np.corrcoef(truth.astype(np.float64), said.astype(np.float64))[0, 1])
-
-
-def calibration_error(fails: Flags, probability: npt.NDArray[np.float64], *, bins: int = 10) -> float:
-    """Mean distance between probability and share of failures over bins of equally many rows by probability, each weighing its rows."""
-    parts = np.array_split(np.argsort(probability, kind="stable"), bins)
-    return float(sum(abs(fails[rows].mean() - probability[rows].mean()) * len(rows) for rows in parts) / len(fails))
 
 
 def evaluate(folder: Path, advance: Advance) -> SetResult:

@@ -6,7 +6,7 @@ the readings (at least MIN_WINDOW_MINUTES, so that it divides a day), weekly ret
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from ml.outcomes import Observed, Outcome, matched, ranking_of
 from ml.plant import Site
 from ml.readings import UnreadableDrop
 from ml.replay import NoReadings, history_of, replay
+from resources.models import Fitted
 
 MIN_WINDOW_MINUTES = 5
 EVENT_COLUMNS: dict[str, str] = {
@@ -50,7 +51,10 @@ class Case:
 
 @dataclass(frozen=True)
 class SetResult:
-    """What one set came to. `figures` are named numbers for JSON and MLflow, `rows` one row per case, `said` what to know of them."""
+    """What one set came to. `figures` are named numbers for JSON and MLflow, `rows` one row per case, `said` what to know of them.
+
+    `fitted` is a model of the whole set, for MLflow's registry; not part of the JSON.
+    """
 
     format: str
     title: str
@@ -59,6 +63,10 @@ class SetResult:
     figures: Mapping[str, float]
     rows: Sequence[Mapping[str, Any]]
     said: Sequence[str]
+    fitted: Fitted | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "fitted"}
 
 
 def window_minutes_of(interval_s: float) -> int:

@@ -13,7 +13,18 @@ import pandas as pd
 
 from cli.errors import CommandError
 from cli.evaluation.cases import Advance, SetResult, sha256_of
-from ml.remaining_life import BOOSTING, CAP_CYCLES, N_BOOSTED, cycles_to_the_end, fit_remaining_life, held_out_cycles_left, in_order
+from ml.pickled import pack
+from ml.remaining_life import (
+    BOOSTING,
+    CAP_CYCLES,
+    N_BOOSTED,
+    cycles_left_table,
+    cycles_to_the_end,
+    fit_remaining_life,
+    held_out_cycles_left,
+    in_order,
+)
+from resources.models import Fitted
 
 TRAIN, TEST, TRUTH = "train_FD001.csv", "test_FD001.csv", "RUL_FD001.txt"
 N_FOLDS, SEED = 5, 0
@@ -42,8 +53,10 @@ def evaluate(folder: Path, advance: Advance) -> SetResult:
         raise CommandError(f"{folder / TRUTH} has {len(truth)} lines for {len(units)} engines.")
     left, held_out = cycles_to_the_end(train), held_out_cycles_left(train, n_folds=N_FOLDS, seed=SEED)
     asked = (train["cycle"].to_numpy() > SEEN_BEFORE) & (left >= CUT_OFF[0]) & (left <= CUT_OFF[1])
-    found = fit_remaining_life(train, seed=SEED).of_last_cycles(test).to_numpy(dtype=np.float64)
+    model = fit_remaining_life(train, seed=SEED)
+    found = model.of_last_cycles(test).to_numpy(dtype=np.float64)
     advance(1)
+    example = test[test["unit"] == units[0]].reset_index(drop=True)
     clipped: Floats = np.minimum(truth, CAP_CYCLES)
     figures = {
         "n_engines": float(len(truth)),
@@ -71,4 +84,13 @@ def evaluate(folder: Path, advance: Advance) -> SetResult:
             ),
             f"Targets: {', '.join(f'{name} at most {target}' for name, target in TARGETS.items())}.",
         ],
+        fitted=Fitted(
+            name="evaluation-cmapss",
+            artifact=pack(model),
+            code="remaining_life_model.py",
+            input_example=example,
+            output_example=cycles_left_table(model.of_last_cycles(example)),
+            description="Remaining useful life in cycles of C-MAPSS engines, learned from the training engines of FD001: the history of "
+            "engines in, the cycles that each has left after its last one out.",
+        ),
     )

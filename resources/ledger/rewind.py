@@ -16,7 +16,7 @@ from resources.ledger.tables import maintenance_log as log
 # What a site-day leaves by its own key; what hangs on orders and incidents goes with them.
 PER_SITE_DAY = (
     "assignments", "unplanned_orders", "plans", "predictions", "machine_health", "drift_findings", "alarm_kpis", "validations",
-    "incident_assessments",
+    "incident_assessments", "learned_predictions",
 )  # fmt: skip
 
 

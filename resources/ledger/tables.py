@@ -43,6 +43,7 @@ from expectations.ledger_contracts import (
     INCIDENT_ASSESSMENTS,
     INCIDENTS,
     JSON,
+    LEARNED_PREDICTIONS,
     MACHINE_HEALTH,
     PLANS,
     PREDICTIONS,
@@ -187,6 +188,40 @@ detector_versions = Table(
     Column("trained_at", TIME, nullable=False),
 )
 
+machine_events = Table(
+    "machine_events",
+    metadata,
+    Column("event_id", BigInteger, Identity(), primary_key=True),
+    Column("site", Text, nullable=False),
+    Column("machine_id", Text, nullable=False),
+    Column("at", TIME, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("code", Text, nullable=False, comment="of a failure its mode, of a replacement the component, of an error its code"),
+    Column("source_name", Text, nullable=False, comment="name of the file it was imported from"),
+    Column("import_id", Text, nullable=False, comment="first 16 hex digits of the sha256 of that file"),
+    Column("recorded_at", TIME, nullable=False, server_default=text("clock_timestamp()")),
+    CheckConstraint("kind in ('failure', 'replacement', 'error')", name="kind"),
+    UniqueConstraint("site", "machine_id", "kind", "at", "code"),
+    Index(None, "site", "at"),
+)
+
+failure_model_versions = Table(
+    "failure_model_versions",
+    metadata,
+    Column("site", Text, primary_key=True),
+    Column("version", Integer, primary_key=True, comment="version of the site's registered failure model in MLflow"),
+    Column("mlflow_run_id", Text, nullable=False),
+    Column("artifact_sha256", Text, nullable=False, comment="an artifact with any other hash is refused"),
+    Column("data_sha256", Text, nullable=False),
+    Column("data_start", Date, nullable=False),
+    Column("data_end", Date, nullable=False, comment="the last day it has seen, inclusive"),
+    Column("horizon_h", Integer, nullable=False),
+    Column("metrics", JSONB, nullable=False, comment="on machines and on time held out"),
+    Column("is_champion", Boolean, nullable=False, comment="made champion by its training"),
+    Column("why", Text, nullable=False, comment="why it was made champion, or was not"),
+    Column("trained_at", TIME, nullable=False),
+)
+
 promotions = Table(  # a trigger refuses to change or delete rows
     "promotions",
     metadata,
@@ -297,6 +332,13 @@ predictions = Table(
     metadata,
     *_columns(PREDICTIONS),
     CheckConstraint("probability_7d between 0 and 1 and probability_30d between probability_7d and 1", name="probabilities"),
+)
+
+learned_predictions = Table(
+    "learned_predictions",
+    metadata,
+    *_columns(LEARNED_PREDICTIONS),
+    CheckConstraint("probability between 0 and 1", name="probability"),
 )
 
 _OPEN = "state in (" + ", ".join(f"'{s}'" for s in STATES if s in OPEN_STATES) + ")"

@@ -95,7 +95,7 @@ def test_scoring_goes_on_when_the_tracking_server_is_gone_and_refuses_what_was_c
 
     champion = use(models, ledger)
     assert champion is not None
-    assert load_champion(champion, ledger=ledger, models=models, site=SITE).to_bytes() == trainings[1].detector
+    assert load_champion(champion, ledger=ledger, models=models, site=SITE).to_bytes() == trainings[1].artifact
     server.stop()
     began = time.monotonic()
     offline = use(models, ledger)
@@ -105,7 +105,7 @@ def test_scoring_goes_on_when_the_tracking_server_is_gone_and_refuses_what_was_c
     assert offline.warning is not None
     assert f"MLflow at {server.url} does not answer" in offline.warning
     assert "Scored with version 2, the last champion of plant that the ledger knows" in offline.warning
-    assert load_champion(offline, ledger=ledger, models=models, site=SITE).to_bytes() == trainings[1].detector
+    assert load_champion(offline, ledger=ledger, models=models, site=SITE).to_bytes() == trainings[1].artifact
     assert len(history(ledger)) == 2, "nothing was learned of a champion, so nothing is noted"
 
     kept = tmp_path / "cache" / "plant" / f"v2-{second.artifact_sha256[:16]}.bin"
@@ -118,7 +118,7 @@ def test_scoring_goes_on_when_the_tracking_server_is_gone_and_refuses_what_was_c
 
     # the store itself is still there: its artifact, changed, is refused as well
     direct = ModelsResource(tracking_uri=server.store, artifacts=models.artifacts, cache=models.cache)
-    [stored] = [p for p in (tmp_path / "mlflow").rglob("detector.bin") if p.read_bytes() == trainings[1].detector]
+    [stored] = [p for p in (tmp_path / "mlflow").rglob("detector.bin") if p.read_bytes() == trainings[1].artifact]
     before = flip_a_byte(stored)
     with pytest.raises(dg.Failure, match=r"detector-plant version 2 is refused: .* Restore the file in MLflow's artifact store"):
         load_champion(Champion(2), ledger=ledger, models=direct, site=SITE)
@@ -127,7 +127,7 @@ def test_scoring_goes_on_when_the_tracking_server_is_gone_and_refuses_what_was_c
     with pytest.raises(dg.Failure, match="detector-plant version 2 is refused: MLflow's store does not give its artifact out"):
         load_champion(Champion(2), ledger=ledger, models=direct, site=SITE)
     stored.write_bytes(before)
-    assert load_champion(Champion(2), ledger=ledger, models=direct, site=SITE).to_bytes() == trainings[1].detector
+    assert load_champion(Champion(2), ledger=ledger, models=direct, site=SITE).to_bytes() == trainings[1].artifact
     assert kept.exists()
 
 

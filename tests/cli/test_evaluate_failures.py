@@ -1,6 +1,8 @@
 """Labelled failures and remaining life as the command evaluates them: small made-up files of the same form, and the measures by hand."""
 
+import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,8 +11,14 @@ import pytest
 from cli.errors import CommandError
 from cli.evaluate import folders_of
 from cli.evaluation import ai4i, azure, azure_ahead, cmapss, faults
+from cli.evaluation.cases import SetResult
 from ml.coverage import whole
 from ml.failure_calibration import SIMULATED_COVERAGE
+from ml.failure_figures import calibration_error, episodes
+from resources.models import ModelsResource
+from tests.resources.test_models import store
+
+__all__ = ["store"]  # the fixture
 
 START = pd.Timestamp("2026-03-02T06:00")
 
@@ -69,7 +77,7 @@ def test_the_correlation_of_matthews_and_the_error_of_calibration() -> None:
     assert np.isnan(ai4i.mcc(truth, np.zeros(12, dtype=bool)))
     sure = np.array([0.2] * 10 + [0.9] * 10)
     happened = np.array([True] * 2 + [False] * 8 + [True] * 7 + [False] * 3)
-    assert ai4i.calibration_error(happened, sure, bins=2) == pytest.approx(0.1)  # (|0.2 - 0.2| + |0.7 - 0.9|) / 2
+    assert calibration_error(happened, sure, bins=2) == pytest.approx(0.1)  # (|0.2 - 0.2| + |0.7 - 0.9|) / 2
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +124,7 @@ def test_an_alarm_is_a_run_of_hours_of_one_machine_and_true_if_one_of_them_is() 
     machines = pd.Series([1, 1, 1, 1, 1, 2, 2, 2])
     said = np.array([True, True, False, True, True, True, False, False])
     fails = np.array([False, True, False, False, False, False, False, True])
-    assert azure_ahead.episodes(machines, said=said, fails=fails).to_dict("list") == {
+    assert episodes(machines, said=said, fails=fails).to_dict("list") == {
         "episode": [1, 2, 3],
         "machine_id": [1, 1, 2],
         "is_true": [True, False, False],
@@ -157,6 +165,46 @@ def test_failures_are_foreseen_a_day_ahead_on_machines_never_seen(plant: Path, m
     assert figures["machine_months"] == pytest.approx((6 * 600 - 12) / 720)
     assert 18 <= figures["median_lead_time_h"] <= 24
     assert result.said[0].endswith("12 hours of failure and repair are out.")
+
+
+def test_later_time_is_judged_by_itself_and_the_fitted_model_is_registered_with_signature_and_example(
+    plant: Path, monkeypatch: pytest.MonkeyPatch, store: str, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(azure_ahead, "N_FOLDS", 3)
+    result = azure_ahead.evaluate(plant, nothing)
+    # 600 hours from 2 March 06:00: two thirds are over on the 18th, so it is learned from what was known until that day began
+    assert "learned from what was known until 2026-03-18, judged on the time after it" in result.said[1]
+    assert result.figures["later_n_events"] == 6, "the second failure of each machine, in hours 411 to 466"
+    assert result.figures["later_n_found"] >= 5
+    assert result.figures["later_average_precision"] > 0.8
+    served = registered(result, store=store, folder=tmp_path)
+    example = served.input_example
+    assert served.metadata.signature.inputs.input_names() == list(example.columns)
+    pd.testing.assert_frame_equal(served.predict(example), result.fitted.output_example)
+    assert (served.predict(example)["probability"] > 0.3).all(), "hours before failures"
+
+
+def registered(result: SetResult, *, store: str, folder: Path) -> Any:
+    """The model that the run of an evaluation registered, as MLflow serves it."""
+    import mlflow
+
+    assert result.fitted is not None
+    models = ModelsResource(tracking_uri=store, artifacts=str(folder / "mlflow"), cache=str(folder / "cache"))
+    run = models.log_run("evaluation", name="r", params={}, metrics={}, tags={}, texts={}, fitted=result.fitted)
+    client = mlflow.MlflowClient(tracking_uri=store)
+    [version] = client.search_model_versions(f"name = '{result.fitted.name}'")
+    assert (version.run_id, version.tags["artifact_sha256"]) == (run, hashlib.sha256(result.fitted.artifact).hexdigest())
+    return mlflow.pyfunc.load_model(f"models:/{result.fitted.name}/{version.version}")
+
+
+def test_the_model_of_remaining_life_is_registered_and_says_what_an_engine_has_left(engines: Path, store: str, tmp_path: Path) -> None:
+    (engines / cmapss.TRUTH).write_text("20\n45\n80\n140\n")
+    served = registered(cmapss.evaluate(engines, nothing), store=store, folder=tmp_path)
+    test = pd.read_csv(engines / cmapss.TEST)
+    left = served.predict(test)
+    assert left["unit"].tolist() == [1, 2, 3, 4]
+    assert np.abs(left["cycles_left"] - [20, 45, 80, 125]).mean() < 15
+    assert served.metadata.signature.inputs.input_names() == ["unit", "cycle", "s1", "s2"]
 
 
 def test_simulated_faults_need_no_data(tmp_path: Path) -> None:

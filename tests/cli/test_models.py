@@ -170,7 +170,7 @@ def test_the_champion_is_not_promoted_again(say: Say, environment: Environment) 
 def test_changed_bytes_are_neither_promoted_nor_verified(say: Say, environment: Environment) -> None:
     other = 2 if standing(environment) != 2 else 1
     assert say("verify")[0] == 0
-    wanted = training(other).detector
+    wanted = training(other).artifact
     [stored] = [p for p in environment.home.folder("mlflow").rglob("detector.bin") if p.read_bytes() == wanted]
     before = flip_a_byte(stored)
     try:

@@ -147,11 +147,12 @@ SHOWN = {
     "incidents": ledger_contracts.INCIDENT_ASSESSMENTS,
     "machine_health": ledger_contracts.MACHINE_HEALTH,
     "failure_predictions": ledger_contracts.PREDICTIONS,
+    "learned_predictions": ledger_contracts.LEARNED_PREDICTIONS,
     "work_orders": ledger_contracts.WORK_ORDERS,
     "maintenance_schedule": ledger_contracts.ASSIGNMENTS,
     "drift_report": ledger_contracts.DRIFT_FINDINGS,
 }
-WITHOUT_A_TABLE = {"drops", "detector_model", "maintenance_reports"}  # files and books, a model, pages
+WITHOUT_A_TABLE = {"drops", "detector_model", "failure_model", "maintenance_reports"}  # files and books, models, pages
 
 
 def test_every_asset_that_stores_a_table_shows_the_columns_of_its_contract() -> None:
@@ -174,7 +175,10 @@ BLOCKING = {
     "readings_hold_their_contract", "features_hold_their_contract", "scores_hold_their_contract", "health_holds_its_contract",
     "predictions_are_coherent", "orders_can_be_worked_with", "the_plan_can_be_carried_out",
 }  # fmt: skip
-CHECKS = BLOCKING | {"grades_hold_their_contract", "incidents_are_judged", "orders_without_a_place_say_why", "drift_holds_its_contract"}
+CHECKS = BLOCKING | {
+    "grades_hold_their_contract", "incidents_are_judged", "orders_without_a_place_say_why", "drift_holds_its_contract",
+    "learned_predictions_hold_their_contract",
+}  # fmt: skip
 
 
 def test_each_stored_table_is_checked_by_the_step_that_writes_it_and_the_check_says_how_grave_a_failure_is() -> None:

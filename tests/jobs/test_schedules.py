@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
+import pandas as pd
 import pytest
 
 from assets.partitions import SITE_TAG
 from jobs.schedules import nightly_history_check, reconcile, site_schedules
 from ml.plant import Site
 from resources.ledger.ledger import LedgerResource
+from resources.ledger.machine_events import import_events
 from tests.ledger_states import days_from, deliver
 
 NOON = datetime(2026, 10, 20, 12, 0, tzinfo=UTC)
@@ -29,11 +31,12 @@ def site_in(zone: str) -> Site:
     )
 
 
-def of_site(zone: str) -> tuple[dg.ScheduleDefinition, dg.ScheduleDefinition]:
-    close_of_day, weekly_training = site_schedules([site_in(zone)])
+def of_site(zone: str) -> tuple[dg.ScheduleDefinition, dg.ScheduleDefinition, dg.ScheduleDefinition]:
+    close_of_day, weekly_training, weekly_failure_training = site_schedules([site_in(zone)])
     assert (close_of_day.name, weekly_training.name) == ("close_of_day_the_site", "weekly_training_the_site")
     assert (close_of_day.execution_timezone, weekly_training.execution_timezone) == ("UTC", zone)
-    return close_of_day, weekly_training
+    assert (weekly_failure_training.name, weekly_failure_training.execution_timezone) == ("weekly_failure_training_the_site", zone)
+    return close_of_day, weekly_training, weekly_failure_training
 
 
 @pytest.fixture
@@ -84,7 +87,7 @@ def test_reconciling_waits_while_site_days_are_processed(ledger: LedgerResource,
 def test_the_close_of_day_asks_for_each_finished_utc_day_once_also_where_clocks_change(
     ledger: LedgerResource, zone: str, changes: date
 ) -> None:
-    close_of_day, _ = of_site(zone)
+    close_of_day, _, _ = of_site(zone)
     assert close_of_day.cron_schedule == "30 0 * * *"
     days = days_from(changes - timedelta(days=1), 3)
     deliver(ledger, "the-site", days_from(changes - timedelta(days=9), 18), is_processed=True)
@@ -98,7 +101,7 @@ def test_the_close_of_day_asks_for_each_finished_utc_day_once_also_where_clocks_
 
 
 def test_a_day_without_readings_is_not_closed(ledger: LedgerResource) -> None:
-    close_of_day, _ = of_site("UTC")
+    close_of_day, _, _ = of_site("UTC")
     deliver(ledger, "the-site", [date(2026, 10, 18)], is_processed=True)
     deliver(ledger, "other", [date(2026, 10, 19)], is_processed=True)
     assert tick(close_of_day, ledger, datetime(2026, 10, 20, 0, 30, tzinfo=UTC)) == "the-site delivered nothing for 2026-10-19."
@@ -116,10 +119,27 @@ def test_each_night_the_history_check_hashes_other_originals() -> None:
 
 
 def test_weekly_training_wants_enough_days(ledger: LedgerResource) -> None:
-    _, weekly_training = of_site("Europe/Berlin")
+    _, weekly_training, _ = of_site("Europe/Berlin")
     assert weekly_training.job_name == "train_detectors"
     deliver(ledger, "the-site", days_from(date(2026, 10, 1), 4), is_processed=True)
     deliver(ledger, "the-site", [date(2026, 10, 5)])
     assert tick(weekly_training, ledger, NOON) == "the-site has 4 processed days; training needs 5.", "the fifth has no features yet"
     deliver(ledger, "the-site", [date(2026, 10, 6)], is_processed=True)
     assert [r.partition_key for r in tick(weekly_training, ledger, NOON)] == ["the-site"]  # type: ignore[union-attr]
+
+
+def test_a_failure_model_is_trained_weekly_only_where_enough_machines_have_labelled_failures(ledger: LedgerResource) -> None:
+    _, _, weekly = of_site("Europe/Berlin")
+    assert weekly.job_name == "train_failure_model"
+
+    def label(site: str, machines: list[str], kind: str) -> None:
+        rows = pd.DataFrame({"machine_id": machines, "at": pd.Timestamp("2026-10-01", tz="UTC"), "code": "c"})
+        with ledger.begin() as connection:
+            import_events(connection, rows, site=site, kind=kind, source_name="f.csv", import_id="1")
+
+    label("the-site", ["P1", "P2", "P3"], "failure")
+    label("the-site", ["P4", "P5"], "error")
+    label("other", ["P6"], "failure")
+    assert tick(weekly, ledger, NOON) == "the-site has labelled failures of 3 machines; a failure model needs 4."
+    label("the-site", ["P4"], "failure")
+    assert [r.partition_key for r in tick(weekly, ledger, NOON)] == ["the-site"]  # type: ignore[union-attr]

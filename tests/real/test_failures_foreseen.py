@@ -33,3 +33,6 @@ def test_failures_are_foreseen_a_day_ahead(shared_data: Path) -> None:
     assert figures["n_found"] >= 13
     assert figures["false_alarms_per_machine_month"] < 0.2
     assert figures["average_precision"] > 30 * figures["anomalous_share"]
+    assert figures["later_n_events"] == 5
+    assert figures["later_n_found"] >= 3
+    assert figures["later_average_precision"] > 0.9

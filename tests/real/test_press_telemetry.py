@@ -14,12 +14,15 @@ import pandas as pd
 import pytest
 from sqlalchemy import select
 
+from cli.importing import import_history, train_failure_model
 from resources.ledger.findings import latest_assessments
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.tables import (
     assignments,
     detector_versions,
     drops,
+    failure_model_versions,
+    learned_predictions,
     predictions,
     quarantine_counts,
     segments,
@@ -119,3 +122,29 @@ def test_four_of_nine_failures_are_preceded_by_an_incident(run: Finished, failur
         for f in failures.to_dict("records")
     ]
     assert sum(foreseen) >= 4, foreseen
+
+
+@pytest.fixture(scope="module")
+def learned(run: Finished, shared_data: Path) -> dict[str, float]:
+    """What the failure model that is learned from the imported history was worth where it was judged."""
+    for kind, file, code in (("failure", "failures", "failure"), ("error", "errors", "errorID"), ("replacement", "maint", "comp")):
+        path = shared_data / "azure_pdm" / f"{file}_m1-10.csv"
+        import_history(run.environment, path, site=run.site, kind=kind, machine="machineID", at="datetime", code=code)
+    said = train_failure_model(run.environment, site=run.site, until=None)
+    assert said.startswith("Version 1 of the failure model of press_shop: promoted: its PR-AUC on machines held out is 0.9")
+    [version] = run.query(select(failure_model_versions)).to_dict("records")
+    return dict(version["metrics"])
+
+
+def test_failures_are_foreseen_a_day_ahead_on_machines_and_on_time_held_out(run: Finished, learned: dict[str, float]) -> None:
+    """By the whole path: file, readings, features, imported history, training. 15 hours of failure, of which the last third of the time
+    has five."""
+    assert (learned["failures_labelled"], learned["held_out_machines/n_events"], learned["held_out_time/n_events"]) == (15, 15, 5)
+    assert learned["held_out_machines/n_found"] >= 13
+    assert learned["held_out_machines/average_precision"] > 0.85
+    assert learned["held_out_machines/false_alarms_per_machine_month"] < 0.2
+    assert learned["held_out_time/n_found"] >= 4
+    assert learned["held_out_time/average_precision"] > 0.85
+    foreseen = run.query(select(learned_predictions))
+    assert set(foreseen["machine_id"]) == {f"M{n:02}" for n in range(1, 11)}
+    assert foreseen["day"].unique().tolist() == [LAST]

@@ -65,7 +65,7 @@ def training(seed: int) -> Training:
     return Training(
         name=f"plant, seed {seed}",
         site=SITE,
-        detector=detector.to_bytes(),
+        artifact=detector.to_bytes(),
         params={"seed": seed, "n_days": 4},
         metrics={"false_alarms_per_machine_month": 0.25},
         description="| | challenger |\n| --- | --- |",
@@ -103,7 +103,7 @@ def shared(
     models = ModelsResource(tracking_uri=store, artifacts=str(root / "mlflow"), cache=str(root / "cache"))
     assert models.version_of("plant", CHAMPION) is None, "a store without the model has no version of it"
     trainings = (training(1), training(2))
-    assert trainings[0].detector != trainings[1].detector
+    assert trainings[0].artifact != trainings[1].artifact
     first, second = (models.register(t) for t in trainings)
     return models, (first, second), trainings
 
@@ -131,7 +131,7 @@ def test_each_registration_is_the_next_version_and_the_challenger(
 ) -> None:
     assert [r.version for r in registered] == [1, 2]
     assert models.version_of("plant", CHALLENGER) == 2
-    assert [r.artifact_sha256 for r in registered] == [hashlib.sha256(t.detector).hexdigest() for t in trainings]
+    assert [r.artifact_sha256 for r in registered] == [hashlib.sha256(t.artifact).hexdigest() for t in trainings]
 
 
 def test_the_run_says_what_was_trained_on_what(models: ModelsResource, registered: tuple[Registered, Registered]) -> None:
@@ -170,13 +170,13 @@ def test_loading_returns_the_registered_bytes_from_mlflow_and_then_from_the_cach
     models: ModelsResource, registered: tuple[Registered, Registered], trainings: tuple[Training, Training]
 ) -> None:
     for known, trained in zip(registered, trainings, strict=True):
-        assert models.load("plant", known.version, artifact_sha256=known.artifact_sha256) == trained.detector
+        assert models.load("plant", known.version, artifact_sha256=known.artifact_sha256) == trained.artifact
     kept = sorted(p.name for p in Path(models.cache, "plant").iterdir())
     assert kept == [f"v{r.version}-{r.artifact_sha256[:16]}.bin" for r in registered]
     offline = ModelsResource(
         tracking_uri="postgresql+psycopg2://nobody@/none?host=/nonexistent", artifacts=models.artifacts, cache=models.cache
     )
-    assert offline.load("plant", 1, artifact_sha256=registered[0].artifact_sha256) == trainings[0].detector
+    assert offline.load("plant", 1, artifact_sha256=registered[0].artifact_sha256) == trainings[0].artifact
 
 
 def test_bytes_with_another_hash_than_the_ledgers_are_refused_and_not_kept(
@@ -200,16 +200,16 @@ def flip_a_byte(path: Path) -> bytes:
 def test_a_byte_changed_in_the_artifact_store_is_refused(
     models: ModelsResource, registered: tuple[Registered, Registered], trainings: tuple[Training, Training]
 ) -> None:
-    [stored] = [p for p in Path(models.artifacts).rglob("detector.bin") if p.read_bytes() == trainings[0].detector]
+    [stored] = [p for p in Path(models.artifacts).rglob("detector.bin") if p.read_bytes() == trainings[0].artifact]
     before = flip_a_byte(stored)
     try:
         with pytest.raises(ArtifactRefused, match="Restore the file in MLflow's artifact store or promote another version"):
             models.load("plant", 1, artifact_sha256=registered[0].artifact_sha256)
         assert not Path(models.cache, "plant").exists()
-        assert models.load("plant", 2, artifact_sha256=registered[1].artifact_sha256) == trainings[1].detector
+        assert models.load("plant", 2, artifact_sha256=registered[1].artifact_sha256) == trainings[1].artifact
     finally:
         stored.write_bytes(before)
-    assert models.load("plant", 1, artifact_sha256=registered[0].artifact_sha256) == trainings[0].detector, "restored, it is good again"
+    assert models.load("plant", 1, artifact_sha256=registered[0].artifact_sha256) == trainings[0].artifact, "restored, it is good again"
 
 
 def test_whatever_else_the_process_told_mlflow_the_resource_asks_its_own_store(
@@ -219,7 +219,7 @@ def test_whatever_else_the_process_told_mlflow_the_resource_asks_its_own_store(
 
     mlflow.set_tracking_uri((tmp_path / "elsewhere").as_uri())
     mlflow.set_registry_uri((tmp_path / "elsewhere").as_uri())
-    assert models.load("plant", 1, artifact_sha256=registered[0].artifact_sha256) == trainings[0].detector
+    assert models.load("plant", 1, artifact_sha256=registered[0].artifact_sha256) == trainings[0].artifact
 
 
 def test_a_byte_changed_in_the_cache_is_refused(models: ModelsResource, registered: tuple[Registered, Registered]) -> None:
@@ -239,6 +239,6 @@ def test_the_served_model_scores_as_the_detector_does(
     mlflow.set_registry_uri(models.tracking_uri)
     features = healthy_features()
     served = mlflow.pyfunc.load_model("models:/detector-plant/2").predict(zoneless(features))
-    scored = SiteDetector.from_bytes(trainings[1].detector).score(features, site=SITE, model_version=1)
+    scored = SiteDetector.from_bytes(trainings[1].artifact).score(features, site=SITE, model_version=1)
     np.testing.assert_array_equal(served["score"], scored["score"])
     assert served["score"].notna().sum() > 400
