@@ -1,10 +1,15 @@
 """The maintenance schedule: work orders onto technicians' shifts, with reasons for all that finds no place.
 
-Objective: the sum over the orders of weight x (start + lateness + being moved + being left out), in slots, as `ml.scheduling` says it
-in numbers; an order's weight is its priority and its risk. Hard: everybody has all the skills of the role, nobody and no machine is in
-two jobs at once, all of a crew work at the same time, within a shift of each (breaks interrupt the work) and within a stop window of
+Objective: the least sum over the orders of weight x (start + lateness + being moved + being left out), in slots, as `ml.scheduling` says
+it in numbers; an order's weight is its priority and its risk. Hard: everybody has all the skills of the role, nobody and no machine is
+in two jobs at once, all of a crew work at the same time, within a shift of each (breaks interrupt the work) and within a stop window of
 the machine, with the time to travel between areas, not before the order is ready and its parts are there. Soft: the deadline, and the
 plan before. Times are UTC; shifts, breaks, stop windows, holidays and absences are the site's wall clock.
+
+Who does what: `ml.workload` makes jobs of the orders, `ml.timetable` places them in turn, which is the first plan. Up to 8 are then
+solved as a whole by CP-SAT (`ml.scheduling`). Beyond that `ml.pricing` finds a cost that no plan can go below and `ml.reinsertion` a
+better plan; up to 100 in this process, with CP-SAT on ten jobs at a time at the end, more in two processes (`ml.halves`). Urgent orders
+that no shift holds in time are called out (`ml.callouts`), what finds no place is explained (`ml.shortfalls`).
 """
 
 import time
@@ -60,7 +65,7 @@ def plan(
     seed: int,
     previous: pd.DataFrame | None = None,
     locked: Collection[str] = (),
-    time_limit_s: float = 60,
+    time_limit_s: float = 55,
 ) -> Plan:
     """Schedule `orders` (workload.ORDER_COLUMNS; parts_ordered_at is optional) from `start` over the site's planning horizon.
 
@@ -114,7 +119,7 @@ def plan(
 def _place(
     jobs: list[Job], *, table: Timetable, previous: dict[str, Place], grid: Grid, seed: int, time_limit_s: float
 ) -> tuple[dict[str, Place], int, float, Status]:
-    """Places for the jobs that a shift within the horizon may hold: in turn first, improved by the solver, the gaps filled."""
+    """Places for the jobs that a shift within the horizon may hold: in turn first, then improved as said above, the gaps filled."""
     deadline = time.monotonic() + time_limit_s
     possible = [j for j in jobs if table.soonest(j)]
     stood = {j.order_id: previous[j.order_id] for j in possible if j.order_id in previous}

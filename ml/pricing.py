@@ -23,8 +23,8 @@ from ml.scheduling import LATE_PER_SLOT, Problem
 from ml.timetable import Job, Place, Slots
 
 Numbers = npt.NDArray[np.float64]
-STEPS = 1000
-PATIENCE = 25  # steps without a better bound before they are halved
+STEPS = 1500
+PATIENCE = 30  # steps without a better bound before they are halved
 SHORTEST = 1e-3
 AVERAGING = 0.3  # weight of the newest subgradient in the direction
 
