@@ -6,30 +6,21 @@ from dataclasses import replace
 from random import Random
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from cli.benches.planning import START, a_site, orders_of
 from ml import halves
 from ml.beside import Beside
 from ml.halves import search, together
 from ml.scheduling import Problem
 from ml.timetable import Calendar, Job, Place, Timetable, place_in_turn
 from tests.ml.plan_rules import broken_rules
-from tests.ml.test_reinsertion import Stated, as_plan, stated
-
-
-def a_large_plant() -> Stated:
-    site = a_site(1)
-    site = site.model_copy(update={"technicians": site.technicians[:12], "country": None})
-    work = orders_of(site, seed=1).iloc[:130].reset_index(drop=True)
-    return site, work.assign(ready_at=pd.NaT), START
+from tests.ml.test_reinsertion import a_busy_plant, as_plan, stated
 
 
 def test_the_search_is_legal_cheaper_and_the_same_each_time(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(halves, "STEPS_PER_JOB", 20)
     monkeypatch.setattr(halves, "ROUNDS", 3)
-    site, work, start = a_large_plant()
+    site, work, start = a_busy_plant()
     problem, grid = stated((site, work, start))
     begun = place_in_turn(problem.jobs, table=problem.table.copy(), previous={})
     found, bound = search(problem, placed=begun, seed=1, time_limit_s=600)
@@ -40,7 +31,7 @@ def test_the_search_is_legal_cheaper_and_the_same_each_time(monkeypatch: pytest.
 
 
 def test_the_halves_share_neither_people_nor_jobs_and_keep_the_work_of_both():
-    problem, _ = stated(a_large_plant())
+    problem, _ = stated(a_busy_plant())
     placed = place_in_turn(problem.jobs, table=problem.table.copy(), previous={})
     one, other = halves.halves(problem, placed=placed, rng=Random(3))
     people = [{t for job in half.jobs for crew in job.crews for t in crew} for half in (one, other)]

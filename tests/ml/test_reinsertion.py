@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cli.benches.planning import START, a_site, orders_of
 from ml import board
 from ml.board import Board
 from ml.calendars import calendar_of
@@ -33,6 +34,14 @@ def stated(given: Stated) -> tuple[Problem, Grid]:
     jobs, _ = jobs_of(read_orders(work), site=site, grid=grid, start=start)
     table = Timetable(calendar_of(site, grid=grid), minutes, site.travel_minutes)
     return Problem([j for j in jobs if table.soonest(j)], table, {}, grid.horizon, grid.day), grid
+
+
+def a_busy_plant() -> Stated:
+    """Twelve technicians with more to do than they can at once: crews, breaks, stop windows, travel and nights."""
+    site = a_site(1)
+    site = site.model_copy(update={"technicians": site.technicians[:12], "country": None})
+    work = orders_of(site, seed=1).iloc[:130].reset_index(drop=True)
+    return site, work.assign(ready_at=pd.NaT), START
 
 
 def as_plan(placed: Mapping[str, Place], work: pd.DataFrame, *, jobs: Mapping[str, Job], grid: Grid) -> Plan:
@@ -77,6 +86,22 @@ def test_whatever_the_plant_the_search_is_legal_no_worse_and_the_same_each_time(
     assert reinsert(problem, placed=begun, enough=0, seed=seed, time_limit_s=600, steps_per_job=20) == found
 
 
+def test_on_a_busy_plant_all_stays_legal_and_a_search_that_ends_hot_gives_the_best_that_it_saw():
+    site, work, start = a_busy_plant()
+    problem, grid = stated((site, work, start))
+    begun = place_in_turn(problem.jobs, table=problem.table.copy(), previous={})
+    jobs = {j.order_id: j for j in problem.jobs}
+    for stretch in ((0.0, 0.3), (0.7, 1.0)):
+        found = reinsert(problem, placed=begun, enough=0, seed=1, time_limit_s=600, steps_per_job=20, stretch=stretch)
+        costs = []
+        for places in (begun, *found):
+            assert broken_rules(as_plan(places, work, jobs=jobs, grid=grid), work, site=site, start=start) == []
+            costs.append(sum(cost_by_hand(j, places.get(j.order_id), horizon=grid.horizon, day=grid.day) for j in problem.jobs))
+        assert costs[1] <= costs[0]
+        assert costs[1] <= costs[2]
+    assert costs[1] < costs[0]
+
+
 @settings(max_examples=40, deadline=None)
 @given(problems())
 def test_a_job_put_back_begins_when_the_timetable_says_it_could_first(given: Stated):
@@ -116,6 +141,17 @@ def around_the_clock(jobs: list[Job], *, horizon: int) -> Problem:
     """One technician who never rests."""
     calendar = Calendar(horizon, {"ann": np.ones(horizon, dtype=bool)}, {"ann": np.zeros(horizon, dtype=np.int64)}, {})
     return Problem(jobs, Timetable(calendar, 30, lambda _a, _b: 0), {}, horizon, 48)
+
+
+def test_a_job_stays_where_it_stood_unless_that_is_taken_or_a_day_is_to_be_gained():
+    jobs = [Job(f"o{n}", f"m{n}", "main", 1, 2, 0.0, 0, None, (("ann",),), (("ann",),), False) for n in range(2)]
+    for stood, other, stays in ((5, None, True), (60, None, False), (5, 6, False)):
+        previous = {"o0": Place(("ann",), stood, stood + 2)}
+        problem = replace(around_the_clock(jobs, horizon=96), previous=previous)
+        changing = Board(problem, placed={"o1": Place(("ann",), other, other + 2)} if other is not None else {})
+        while changing.places[0] is None:  # a blink overlooks the only technician
+            changing.insert(0, rng=Random(1))
+        assert changing.places[0] == (previous["o0"] if stays else Place(("ann",), 0, 2))
 
 
 def test_one_technicians_work_comes_into_the_turn_of_smiths_rule():
