@@ -11,9 +11,11 @@ from resources.ledger.plans import assignments_in_force
 
 
 def plan_table(environment: Environment, *, site: str | None, technician: str | None) -> Table:
-    """Raises CommandError for a site or a technician that the plant does not have."""
-    whole = (Column(name, no_wrap=True) for name in ("from", "to", "technician", "order", "priority"))
-    table = Table(*whole, Column("what", no_wrap=True, ratio=1), box=None, padding=(0, 1), expand=True)
+    """A row per assignment, readable from 80 columns on: under the work's title its order, priority and what is unusual about it.
+
+    Raises CommandError for a site or a technician that the plant does not have."""
+    whole = (Column(name, no_wrap=True) for name in ("from", "to", "technician"))
+    table = Table(*whole, Column("what", overflow="fold", ratio=1), box=None, padding=(0, 1), expand=True)
     for found in _sites(environment, site=site, technician=technician):
         names = {t.technician_id: t.name for t in found.technicians}
         for row in in_force(environment, found, technician=technician).to_dict("records"):
@@ -23,9 +25,7 @@ def plan_table(environment: Environment, *, site: str | None, technician: str | 
                 f"{begins:%a %m-%d %H:%M}",
                 f"{ends:%H:%M}",
                 names.get(row["technician_id"], row["technician_id"]),
-                row["order_id"],
-                row["priority"],
-                row["title"] + (f" ({', '.join(marks)})" if marks else ""),
+                f"{row['title']}\n{', '.join([row['order_id'], row['priority'], *marks])}",
             )
     return table
 

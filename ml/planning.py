@@ -1,14 +1,19 @@
 """The maintenance schedule: work orders onto technicians' shifts, with reasons for all that finds no place.
 
-Objective: the sum over the orders of weight x (start + lateness + being moved + being left out), in slots, as `ml.scheduling` says it
-in numbers; an order's weight is its priority and its risk. Hard: everybody has all the skills of the role, nobody and no machine is in
-two jobs at once, all of a crew work at the same time, within a shift of each (breaks interrupt the work) and within a stop window of
+Objective: the least sum over the orders of weight x (start + lateness + being moved + being left out), in slots, as `ml.scheduling` says
+it in numbers; an order's weight is its priority and its risk. Hard: everybody has all the skills of the role, nobody and no machine is
+in two jobs at once, all of a crew work at the same time, within a shift of each (breaks interrupt the work) and within a stop window of
 the machine, with the time to travel between areas, not before the order is ready and its parts are there. Soft: the deadline, and the
 plan before. Times are UTC; shifts, breaks, stop windows, holidays and absences are the site's wall clock.
+
+Who does what: `ml.workload` makes jobs of the orders, `ml.timetable` places them in turn, which is the first plan. Up to 8 are then
+solved as a whole by CP-SAT (`ml.scheduling`). Beyond that `ml.pricing` finds a cost that no plan can go below and `ml.reinsertion` a
+better plan; up to 100 in this process, with CP-SAT on ten jobs at a time at the end, more in two processes (`ml.halves`). Urgent orders
+that no shift holds in time are called out (`ml.callouts`), what finds no place is explained (`ml.shortfalls`).
 """
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -16,6 +21,7 @@ import pandas as pd
 
 from ml.calendars import calendar_of
 from ml.callouts import call_outs
+from ml.halves import search
 from ml.plant import Site
 from ml.pricing import bound as price
 from ml.pricing import place_by_price
@@ -26,6 +32,8 @@ from ml.timetable import Booking, Grid, Job, Place, Timetable, place_in_turn
 from ml.workload import Assignment, Order, jobs_of, places_of, read_orders, read_previous
 
 LOOK_BEYOND_DAYS = 60  # how far after the horizon (or what is waited for) an earliest alternative is looked for
+MANY = 100  # orders; of more a second process helps in the search, and CP-SAT no more: 25 s of it gained 0.01 % on 500
+SMALL_STEPS_PER_JOB, SMALL_STRETCH = 100, (0.3, 1.0)
 GAP_ENOUGH = 0.01  # the search ends at this gap
 Status = Literal["empty", "optimal", "feasible"]
 _Row = tuple[str, str, pd.Timestamp, pd.Timestamp, bool, bool]
@@ -57,7 +65,7 @@ def plan(
     seed: int,
     previous: pd.DataFrame | None = None,
     locked: Collection[str] = (),
-    time_limit_s: float = 60,
+    time_limit_s: float = 55,
 ) -> Plan:
     """Schedule `orders` (workload.ORDER_COLUMNS; parts_ordered_at is optional) from `start` over the site's planning horizon.
 
@@ -111,26 +119,23 @@ def plan(
 def _place(
     jobs: list[Job], *, table: Timetable, previous: dict[str, Place], grid: Grid, seed: int, time_limit_s: float
 ) -> tuple[dict[str, Place], int, float, Status]:
-    """Places for the jobs that a shift within the horizon may hold: in turn first, improved by the solver, the gaps filled."""
+    """Places for the jobs that a shift within the horizon may hold: in turn first, then improved as said above, the gaps filled."""
     deadline = time.monotonic() + time_limit_s
     possible = [j for j in jobs if table.soonest(j)]
     stood = {j.order_id: previous[j.order_id] for j in possible if j.order_id in previous}
     problem = Problem(possible, table, stood, grid.horizon, grid.day)
-    placed = _best_of_turns(problem, [possible, sorted(possible, key=lambda j: (-j.weight / j.length, j.order_id))], placed=None)
+    placed = _best_of_turns(problem, [possible, sorted(possible, key=lambda j: (-j.weight / j.length, j.order_id))])
     bound: float = problem.bound()
-    if len(possible) > WHOLE and problem.cost(placed) > bound:
-        priced = price(problem, best=problem.cost(placed), time_limit_s=deadline - time.monotonic())
-        bound = max(bound, priced.cost)
-        liked = sorted(possible, key=lambda j: (priced.starts[j.order_id], -j.weight, j.order_id))
-        placed = _best_of_turns(problem, [liked], placed=min((placed, place_by_price(problem, priced)), key=problem.cost))
-    enough = bound / (1 - GAP_ENOUGH)
-    if len(possible) > WHOLE:
-        placed = reinsert(problem, placed=placed, enough=enough, seed=seed, time_limit_s=deadline - time.monotonic())
-    if problem.cost(placed) > bound:
+    if len(possible) > WHOLE and problem.cost(placed) > bound and time_limit_s > 0:
+        searched = search if len(possible) > MANY else _search_small
+        placed, priced = searched(problem, placed=placed, seed=seed, time_limit_s=deadline - time.monotonic())
+        bound = max(bound, priced)
+    if len(possible) <= MANY and problem.cost(placed) > bound:
+        enough = bound / (1 - GAP_ENOUGH)
         placed, proven = improve(problem, placed=placed, enough=enough, seed=seed, time_limit_s=deadline - time.monotonic())
         bound = max(bound, proven)
-        left = [j for j in possible if j.order_id not in placed]
-        placed = {**placed, **place_in_turn(left, table=table.copy().book_all(possible, placed=placed), previous={})}
+    left = [j for j in possible if j.order_id not in placed]
+    placed = {**placed, **place_in_turn(left, table=table.copy().book_all(possible, placed=placed), previous={})}
     objective = problem.cost(placed)
     if len(possible) <= WHOLE and objective > bound:
         bound = max(bound, price(problem, best=objective).cost)
@@ -138,11 +143,28 @@ def _place(
     return placed, objective, gap, "feasible" if gap > 0 else "optimal"
 
 
-def _best_of_turns(problem: Problem, turns: list[list[Job]], *, placed: dict[str, Place] | None) -> dict[str, Place]:
-    """The cheapest plan of those that place the jobs in these turns, and `placed`; among equals the first."""
-    plans = [] if placed is None else [placed]
-    plans += [place_in_turn(turn, table=problem.table.copy(), previous=problem.previous) for turn in turns]
-    return min(plans, key=problem.cost)
+def _search_small(problem: Problem, *, placed: Mapping[str, Place], seed: int, time_limit_s: float) -> tuple[dict[str, Place], float]:
+    """As `ml.halves.search`, in this process alone, and content with GAP_ENOUGH."""
+    deadline = time.monotonic() + time_limit_s
+    priced = price(problem, best=problem.cost(placed), time_limit_s=time_limit_s)
+    liked = sorted(problem.jobs, key=lambda j: (priced.starts[j.order_id], -j.weight, j.order_id))
+    best = min((dict(placed), place_by_price(problem, priced), _best_of_turns(problem, [liked])), key=problem.cost)
+    enough = max(priced.cost, problem.bound()) / (1 - GAP_ENOUGH)
+    found = reinsert(
+        problem,
+        placed=best,
+        enough=enough,
+        seed=seed,
+        time_limit_s=deadline - time.monotonic(),
+        steps_per_job=SMALL_STEPS_PER_JOB,
+        stretch=SMALL_STRETCH,
+    )
+    return found.best, priced.cost
+
+
+def _best_of_turns(problem: Problem, turns: Sequence[Sequence[Job]]) -> dict[str, Place]:
+    """The cheapest plan of those that place the jobs in these turns; among equals the first."""
+    return min((place_in_turn(turn, table=problem.table.copy(), previous=problem.previous) for turn in turns), key=problem.cost)
 
 
 def _table(kept: list[Assignment], *, orders: list[Order], site: Site, grid: Grid) -> Timetable:

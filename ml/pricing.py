@@ -23,8 +23,8 @@ from ml.scheduling import LATE_PER_SLOT, Problem
 from ml.timetable import Job, Place, Slots
 
 Numbers = npt.NDArray[np.float64]
-STEPS = 250
-PATIENCE = 12  # steps without a better bound before they are halved
+STEPS = 1500
+PATIENCE = 30  # steps without a better bound before they are halved
 SHORTEST = 1e-3
 AVERAGING = 0.3  # weight of the newest subgradient in the direction
 
@@ -80,7 +80,7 @@ def bound(problem: Problem, *, best: float, enough: float = 0.005, steps: int = 
             break
         excess[(prices <= 0) & (excess < 0)] = 0  # a price of 0 cannot fall
         direction = excess if direction is None else AVERAGING * excess + (1 - AVERAGING) * direction
-        norm = float(direction @ direction)
+        norm = float(np.square(direction).sum())
         if norm == 0:
             break
         base = centre if since and since % PATIENCE == 0 else prices
@@ -156,7 +156,7 @@ class _Relaxed:
         running = self.running(prices)
         flat = running.ravel()
         change = np.zeros(self.n_rows * self.width)
-        value = -float(self.capacity @ running[:, -1])
+        value = -float((self.capacity * running[:, -1]).sum())
         begins = np.empty(len(self.jobs))
         for n, places in enumerate(self.jobs):
             cheapest, at, chosen = _cheapest(places, flat)

@@ -1,4 +1,4 @@
-"""CP-SAT over a timetable: which crew does which job when, at the least cost.
+"""What a plan costs, and CP-SAT over a timetable: which crew does which job when, at the least cost.
 
 Cost, in slots times the job's weight (priority and risk), summed over the jobs:
     start slot                                  early is better
@@ -7,9 +7,9 @@ Cost, in slots times the job's weight (priority and risk), summed over the jobs:
     8 horizons, when left out                   more than all of the former together for the same job
 
 Up to 8 jobs are solved as one model, whose bound is the solver's. More are improved by large neighbourhood search: 10 jobs at a time
-are taken out and put back at the least cost while the others stay: a job and its rivals in time, and neighbours on one technician. The
-bound of such a plan is that of `ml.pricing`. With 500 jobs and 50 technicians the whole model finds nothing within a minute that is
-better than its start.
+are taken out and put back at the least cost while the others stay: a job and its rivals in time, and neighbours on one technician. It
+comes after `ml.reinsertion`, whose steps are cheaper, and for up to 100 jobs only: on 500 that were improved so already, 150 models in
+25 s gained 0.01 %. The bound of such plans is that of `ml.pricing`.
 """
 
 import time

@@ -8,7 +8,7 @@ import icalendar
 import pandas as pd
 import pytest
 from rich.console import Console
-from sqlalchemy import delete
+from sqlalchemy import delete, select, update
 
 from cli.main import main
 from resources.ledger.deeds import Decision
@@ -26,7 +26,7 @@ def test_the_plan_in_force_is_shown_in_the_sites_time_and_as_a_calendar(
     postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     monkeypatch.setenv(URL_VARIABLE, postgres)
-    monkeypatch.setattr("cli.main.console", Console(width=120))
+    monkeypatch.setattr("cli.main.console", Console(width=80))
 
     def say(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["maintenance", "schedule", *words, "--home", str(tmp_path)])
@@ -45,6 +45,7 @@ def test_the_plan_in_force_is_shown_in_the_sites_time_and_as_a_calendar(
     ledger = LedgerResource(url=database_url(postgres, "smart_maintenance"))
     order = waiting_order(ledger, "hamburg", machine="HH-P101", on=NOON.date())
     try:
+        title = "Inspect Main cooling water pump 101: vibration rises on the drive end and on the fan end"
         with ledger.begin() as connection:
             decide(connection, Decision(order, "approve", "ada", "seen it", NOON))
             rows = [
@@ -53,14 +54,19 @@ def test_the_plan_in_force_is_shown_in_the_sites_time_and_as_a_calendar(
             ]
             assigned = pd.DataFrame(rows).assign(is_overtime=False, is_late=True)
             plan = {"start_at": NOON, "status": "optimal", "objective": 0.0, "gap": 0.0}
+            connection.execute(update(work_orders).values(title=title))
+            priority = connection.execute(select(work_orders.c.priority)).scalar_one()
             replace_plan(connection, plan, site="hamburg", day=NOON.date(), assigned=assigned, unplanned=pd.DataFrame())
         code, out, _ = say("--site", "hamburg")
-        lines = [line.split() for line in out.splitlines()[1:]]
-        assert [line[:6] for line in lines] == [
+        lines = out.splitlines()[1:]
+        assert [line.split()[:6] for line in lines if line.startswith(" Mon")] == [
             ["Mon", "10-26", "06:00", "08:00", "Anke", "Brandt"], ["Mon", "10-26", "06:00", "08:00", "Ole", "Petersen"]
         ]  # fmt: skip
-        assert lines[0][-1] == "(late)"
-        assert len(say("--technician", "hh-petersen")[1].splitlines()) == 2
+        at = out.index("what")
+        cells = " ".join(line[at:].strip() for line in lines)
+        assert cells == " ".join([f"{title} {order}, {priority}, late"] * 2), "nothing of what is to be done is cut off"
+        assert max(map(len, out.splitlines())) <= 80
+        assert len(say("--technician", "hh-petersen")[1].splitlines()) == 1 + len(lines) / 2
         code, out, _ = say("--technician", "hh-petersen", "--ics")
         [event] = icalendar.Calendar.from_ical(out).walk("VEVENT")
         assert (code, event["DTSTART"].dt) == (0, NOON + timedelta(hours=65))
