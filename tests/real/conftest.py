@@ -32,6 +32,7 @@ class Finished:
 
     environment: Environment
     said: str
+    plant: str
 
     @property
     def lake(self) -> LakeResource:
@@ -40,6 +41,10 @@ class Finished:
     @property
     def site(self) -> str:
         return self.environment.sites[0].site
+
+    def command(self, *words: str | Path) -> str:
+        """What `maintenance` says to these words, about the site; in a process of its own, for a code location knows one plant."""
+        return program(*words, "--site", self.site, "--plant", HERE / self.plant, "--home", self.environment.home.root)
 
     def query(self, query: Select[Any]) -> pd.DataFrame:
         ledger = LedgerResource(url=database_url(self.environment.server_url, "smart_maintenance"))
@@ -62,25 +67,25 @@ REPORTS = {
 }
 
 
+def program(*words: str | Path) -> str:
+    """`maintenance` as a person types it; it must end well."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
+    done = subprocess.run([PROGRAM, *words], env={**clean, "COLUMNS": "200"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stdout
+
+
 @contextmanager
 def finished(source: Path, *, plant: str, folder: Path) -> Iterator[Finished]:
     """`maintenance run` over one file, with a PostgreSQL of its own; afterwards the same server, to look into."""
     drops, home = folder / "drops", folder / "home"
     drops.mkdir()
     shutil.copyfile(source, drops / source.name)
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
-    done = subprocess.run(
-        [PROGRAM, "run", "--plant", HERE / plant, "--drops", drops, "--home", home],
-        env={**clean, "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
+    said = program("run", "--plant", HERE / plant, "--drops", drops, "--home", home)
     with pytest.MonkeyPatch.context() as patch:
         for name in [n for n in os.environ if n.startswith(OURS)]:
             patch.delenv(name)
         with prepared(home=home, plant=HERE / plant) as environment:
-            yield Finished(environment, done.stdout)
+            yield Finished(environment, said, plant)
     shutil.rmtree(folder)

@@ -14,7 +14,6 @@ import pandas as pd
 import pytest
 from sqlalchemy import select
 
-from cli.importing import import_history, train_failure_model
 from resources.ledger.findings import latest_assessments
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.tables import (
@@ -129,9 +128,11 @@ def learned(run: Finished, shared_data: Path) -> dict[str, float]:
     """What the failure model that is learned from the imported history was worth where it was judged."""
     for kind, file, code in (("failure", "failures", "failure"), ("error", "errors", "errorID"), ("replacement", "maint", "comp")):
         path = shared_data / "azure_pdm" / f"{file}_m1-10.csv"
-        import_history(run.environment, path, site=run.site, kind=kind, machine="machineID", at="datetime", code=code)
-    said = train_failure_model(run.environment, site=run.site, until=None)
-    assert said.startswith("Version 1 of the failure model of press_shop: promoted: its PR-AUC on machines held out is 0.9")
+        run.command(
+            "history", "import", path, "--kind", kind, "--machine-column", "machineID", "--at-column", "datetime", "--code-column", code
+        )
+    said = " ".join(run.command("history", "train").split())
+    assert "Version 1 of the failure model of press_shop: promoted: its PR-AUC on machines held out" in said
     [version] = run.query(select(failure_model_versions)).to_dict("records")
     return dict(version["metrics"])
 
