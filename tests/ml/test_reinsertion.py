@@ -91,7 +91,7 @@ def test_on_a_busy_plant_all_stays_legal_and_a_search_that_ends_hot_gives_the_be
     problem, grid = stated((site, work, start))
     begun = place_in_turn(problem.jobs, table=problem.table.copy(), previous={})
     jobs = {j.order_id: j for j in problem.jobs}
-    for stretch in ((0.0, 0.3), (0.7, 1.0)):
+    for stretch in ((0.7, 1.0), (0.0, 0.05)):  # the second from a plan that the heat only makes dearer
         found = reinsert(problem, placed=begun, enough=0, seed=1, time_limit_s=600, steps_per_job=20, stretch=stretch)
         costs = []
         for places in (begun, *found):
@@ -99,7 +99,8 @@ def test_on_a_busy_plant_all_stays_legal_and_a_search_that_ends_hot_gives_the_be
             costs.append(sum(cost_by_hand(j, places.get(j.order_id), horizon=grid.horizon, day=grid.day) for j in problem.jobs))
         assert costs[1] <= costs[0]
         assert costs[1] <= costs[2]
-    assert costs[1] < costs[0]
+        begun = found.best
+    assert costs[2] > costs[0]
 
 
 @settings(max_examples=40, deadline=None)
