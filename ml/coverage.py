@@ -9,41 +9,21 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ml.conformal import is_inside
-from ml.feedback import wilson
+from ml.shares import CountedShare
 
 MIN_FAILURES_MEASURED = 20
 DAYS = ("p10_days", "p50_days", "p90_days")
 
 
 @dataclass(frozen=True)
-class Coverage:
-    """Of `n` failures `n_inside` came within p10 to p90; the interval holds the true share with 95 % confidence (Wilson)."""
+class Coverage(CountedShare):
+    """Of `n` failures `n_true` came within p10 to p90."""
 
-    n: int
-    n_inside: int
+    what = "failures"
+    needed = MIN_FAILURES_MEASURED
 
     def __add__(self, other: "Coverage") -> "Coverage":
-        return Coverage(self.n + other.n, self.n_inside + other.n_inside)
-
-    @property
-    def is_sufficient(self) -> bool:
-        return self.n >= MIN_FAILURES_MEASURED
-
-    @property
-    def share(self) -> float | None:
-        """None where the evidence is insufficient."""
-        return self.n_inside / self.n if self.is_sufficient else None
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        return wilson(self.n_inside, self.n) if self.is_sufficient else None
-
-    @property
-    def words(self) -> str:
-        if self.interval is None:
-            return f"insufficient evidence: {self.n} of the {MIN_FAILURES_MEASURED} failures needed"
-        low, high = self.interval
-        return f"n = {self.n}, 95 % Wilson interval {low:.0%} to {high:.0%}"
+        return Coverage(self.n + other.n, self.n_true + other.n_true)
 
 
 def coverage_of(failures: pd.DataFrame) -> dict[str, Coverage]:

@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ml.shares import CountedShare
+
 Floats = NDArray[np.float64]
 
 MIN_LABELS = 20
-Z_95 = 1.959963984540054
 PRIOR_SD_INTERCEPT = 1.0
 PRIOR_SD_SLOPE = 0.5
 BANDS = (0.0, 0.4, 0.7, 0.85, 1.0)
@@ -24,41 +25,15 @@ _NEWTON_STEPS = 50
 
 
 @dataclass(frozen=True)
-class Precision:
-    """Of `n` labelled incidents `n_confirmed` were real; the interval holds the true share with 95 % confidence."""
+class Precision(CountedShare):
+    """Of `n` labelled incidents `n_true` were confirmed."""
 
-    n: int
-    n_confirmed: int
-
-    @property
-    def is_sufficient(self) -> bool:
-        return self.n >= MIN_LABELS
+    what = "labelled incidents"
+    needed = MIN_LABELS
 
     @property
-    def share(self) -> float | None:
-        """None where the evidence is insufficient."""
-        return self.n_confirmed / self.n if self.is_sufficient else None
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        return wilson(self.n_confirmed, self.n) if self.is_sufficient else None
-
-    @property
-    def words(self) -> str:
-        if self.interval is None:
-            return f"insufficient evidence: {self.n} of the {MIN_LABELS} labelled incidents needed"
-        low, high = self.interval
-        return f"{self.n_confirmed / self.n:.0%} of n = {self.n} labelled incidents, 95 % Wilson interval {low:.0%} to {high:.0%}"
-
-
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """The 95 % score interval of a share (Wilson 1927), within [0, 1] for any n. Raises ValueError unless 0 <= successes <= n, n >= 1."""
-    if n < 1 or not 0 <= successes <= n:
-        raise ValueError(f"{successes} of {n} is no share; give 0 <= successes <= n and n >= 1")
-    share, z2 = successes / n, Z_95**2
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z_95 / (1 + z2 / n) * np.sqrt(share * (1 - share) / n + z2 / (4 * n**2))
-    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+    def counted(self) -> str:
+        return f"{self.n_true / self.n:.0%} of n = {self.n} {self.what}"
 
 
 def precision_of(labels: "pd.Series[str]") -> Precision:

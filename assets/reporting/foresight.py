@@ -7,6 +7,7 @@ import pandas as pd
 from assets.reporting import queries
 from assets.reporting.report import NOTHING, Figure, Section, table, tables
 from assets.reporting.scope import Scope
+from assets.reporting.shares import percent, share_cells
 from ml.coverage import Coverage, coverage_of, whole
 from ml.failure_calibration import SIMULATED, SIMULATED_COVERAGE
 from ml.plant import FAILURE_MODE_NAMES
@@ -53,7 +54,7 @@ def section(scope: Scope) -> Section:
 def _figure(label: str, coverage: Coverage) -> Figure:
     if coverage.share is None:
         return Figure(label, "insufficient evidence", note=coverage.words)
-    return Figure(label, _percent(coverage.share), "%", coverage.words)
+    return Figure(label, percent(coverage.share), "%", coverage.words)
 
 
 def _with_all(coverage: dict[str, Coverage]) -> list[tuple[str | None, Coverage]]:
@@ -61,19 +62,11 @@ def _with_all(coverage: dict[str, Coverage]) -> list[tuple[str | None, Coverage]
 
 
 def _row(source: str, mode: str | None, coverage: Coverage) -> dict[str, object]:
-    low, high = coverage.interval or (None, None)
     stretch = SIMULATED.get(mode) if mode else None
     return {
         "source": source,
         "mode": FAILURE_MODE_NAMES.get(mode, mode) if mode else "all",
         "n": coverage.n,
-        "share": _percent(coverage.share),
-        "low": _percent(low),
-        "high": _percent(high),
+        **share_cells(coverage),
         "calibrated_on": f"{stretch.n} simulated failures" if stretch else None,
-        "evidence": "sufficient" if coverage.is_sufficient else "insufficient",
     }
-
-
-def _percent(share: float | None) -> float | None:
-    return None if share is None else round(100 * share, 1)

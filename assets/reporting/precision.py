@@ -6,6 +6,7 @@ import pandas as pd
 
 from assets.reporting.report import Figure, Section, Table, table, tables
 from assets.reporting.scope import Scope
+from assets.reporting.shares import percent, share_cells
 from ml.feedback import MIN_LABELS, Calibration, Precision, fit_calibration, precision_by_band, precision_of
 from resources.ledger.findings import labelled_incidents
 
@@ -19,10 +20,10 @@ def section(scope: Scope) -> Section:
         return Section(TITLE, f"Insufficient evidence: nobody has labelled an incident yet; {MIN_LABELS} labels are needed.")
     precision = precision_of(found["label"])
     calibrations = [(site.name, fit_calibration(found[found["site"] == site.site])) for site in scope.sites]
-    share, unit = (_percent(precision.share), "%") if precision.is_sufficient else ("insufficient evidence", "")
+    share, unit = (percent(precision.share), "%") if precision.is_sufficient else ("insufficient evidence", "")
     figures = (
         Figure("Confirmed, of labelled incidents", share, unit, precision.words),
-        Figure("Incidents labelled", precision.n, note=f"{precision.n_confirmed} confirmed"),
+        Figure("Incidents labelled", precision.n, note=f"{precision.n_true} confirmed"),
     )
     groups = {str(verdict).replace("_", " "): precision_of(rows["label"]) for verdict, rows in found.groupby("verdict")}
     bands = {f"{low:g} to {high:g}": p for (low, high), p in precision_by_band(found).items() if p.n}
@@ -43,11 +44,8 @@ def _table(title: str, heading: str, groups: dict[str, Precision]) -> Table:
         {
             "group": name,
             "n": p.n,
-            "confirmed": p.n_confirmed,
-            "share": _percent(p.share),
-            "low": _percent(p.interval[0] if p.interval else None),
-            "high": _percent(p.interval[1] if p.interval else None),
-            "evidence": "sufficient" if p.is_sufficient else "insufficient",
+            "confirmed": p.n_true,
+            **share_cells(p),
         }
         for name, p in groups.items()
     ]
@@ -56,7 +54,3 @@ def _table(title: str, heading: str, groups: dict[str, Precision]) -> Table:
         "evidence": "evidence",
     }  # fmt: skip
     return table(title, pd.DataFrame(rows, columns=list(headings)), headings)
-
-
-def _percent(share: float | None) -> float | None:
-    return None if share is None else round(100 * share, 1)

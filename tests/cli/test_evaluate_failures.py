@@ -219,7 +219,7 @@ def test_a_simulated_fault_is_held_against_the_forecast(monkeypatch: pytest.Monk
     assert figures["coverage_is_the_kept_one"] == 1, result.said[-1]
     assert figures["n_events"] == whole(SIMULATED_COVERAGE).n == 200
     assert {str(row["case"]): (row["failures"], row["coverage_80"]) for row in result.rows} == {
-        mode: (kept.n, pytest.approx(kept.n_inside / kept.n)) for mode, kept in SIMULATED_COVERAGE.items()
+        mode: (kept.n, pytest.approx(kept.n_true / kept.n)) for mode, kept in SIMULATED_COVERAGE.items()
     }
     # 80 % of 200 are 160; were the intervals right, fewer than 144 or more than 176 would have a probability of 0.5 %
     assert 0.72 <= figures["coverage_80"] <= 0.88

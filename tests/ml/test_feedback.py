@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from ml.feedback import MIN_LABELS, Calibration, Precision, fit_calibration, precision_by_band, precision_of, wilson
+from ml.feedback import MIN_LABELS, Calibration, Precision, fit_calibration, precision_by_band, precision_of
+from ml.shares import wilson
 
 
 def labelled(confidences: np.ndarray, is_confirmed: np.ndarray) -> pd.DataFrame:
