@@ -1,9 +1,10 @@
 """What the clock starts: reconciling, the nightly look at the whole history, the close of a site's day, weekly training."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import dagster as dg
+from sqlalchemy import Connection
 
 from assets.partitions import SITE_TAG, SiteDay
 from jobs.requests import is_at_work, pending_requests
@@ -67,42 +68,46 @@ def _close_of_day(site: Site) -> dg.ScheduleDefinition:
 
 
 def _weekly_training(site: Site) -> dg.ScheduleDefinition:
-    @dg.schedule(
-        name=f"weekly_training_{_dagster_name(site)}",
-        job_name="train_detectors",
-        cron_schedule="0 3 * * 0",
-        execution_timezone=site.time_zone,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"Sundays at 3 in {site.time_zone}: a challenger for the detector of {site.name}, trained on its latest healthy days.",
-    )
-    def weekly_training(context: dg.ScheduleEvaluationContext, ledger: LedgerResource) -> dg.RunRequest | dg.SkipReason:
-        with ledger.begin() as connection:
-            days = processed_days(connection, site=site.site)
-        needed = site.policy.training.min_healthy_days
-        if len(days) < needed:
-            return dg.SkipReason(f"{site.site} has {len(days)} processed days; training needs {needed}.")
-        return dg.RunRequest(partition_key=site.site, tags={SITE_TAG: site.site})
+    needed = site.policy.training.min_healthy_days
 
-    return weekly_training
+    def lacks(connection: Connection) -> str | None:
+        n = len(processed_days(connection, site=site.site))
+        return f"{n} processed days; training needs {needed}" if n < needed else None
+
+    words = f"a challenger for the detector of {site.name}, trained on its latest healthy days"
+    return _on_sundays(site, name="weekly_training", job_name="train_detectors", hour=3, words=words, lacks=lacks)
 
 
 def _weekly_failure_training(site: Site) -> dg.ScheduleDefinition:
+    def lacks(connection: Connection) -> str | None:
+        n, needed = machines_that_failed(connection, site=site.site), MIN_FAILING_MACHINES
+        return f"labelled failures of {n} machines; a failure model needs {needed}" if n < needed else None
+
+    words = f"the learned failure model of {site.name} anew, where enough failures are labelled"
+    return _on_sundays(site, name="weekly_failure_training", job_name="train_failure_model", hour=4, words=words, lacks=lacks)
+
+
+def _on_sundays(
+    site: Site, *, name: str, job_name: str, hour: int, words: str, lacks: Callable[[Connection], str | None]
+) -> dg.ScheduleDefinition:
+    """A run for the site each week; `lacks`: what it has, where that is too little to learn from."""
+
     @dg.schedule(
-        name=f"weekly_failure_training_{_dagster_name(site)}",
-        job_name="train_failure_model",
-        cron_schedule="0 4 * * 0",
+        name=f"{name}_{_dagster_name(site)}",
+        job_name=job_name,
+        cron_schedule=f"0 {hour} * * 0",
         execution_timezone=site.time_zone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"Sundays at 4 in {site.time_zone}: the learned failure model of {site.name} anew, where enough failures are labelled.",
+        description=f"Sundays at {hour} in {site.time_zone}: {words}.",
     )
-    def weekly_failure_training(context: dg.ScheduleEvaluationContext, ledger: LedgerResource) -> dg.RunRequest | dg.SkipReason:
+    def weekly(context: dg.ScheduleEvaluationContext, ledger: LedgerResource) -> dg.RunRequest | dg.SkipReason:
         with ledger.begin() as connection:
-            n = machines_that_failed(connection, site=site.site)
-        if n < MIN_FAILING_MACHINES:
-            return dg.SkipReason(f"{site.site} has labelled failures of {n} machines; a failure model needs {MIN_FAILING_MACHINES}.")
+            too_little = lacks(connection)
+        if too_little:
+            return dg.SkipReason(f"{site.site} has {too_little}.")
         return dg.RunRequest(partition_key=site.site, tags={SITE_TAG: site.site})
 
-    return weekly_failure_training
+    return weekly
 
 
 def _dagster_name(site: Site) -> str:
