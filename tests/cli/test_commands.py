@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -13,17 +13,16 @@ import pytest
 import yaml
 
 from cli.environment import Environment
-from cli.main import _copy_into_landing, app, main
+from cli.main import _copy_into_landing, app
 from resources.home import Home
 from resources.landing import LandingResource
 from resources.plant_files import read_site
 from resources.postgres import URL_VARIABLE
+from tests.cli.conftest import Said, Say
 from tests.conftest import CHECKOUT
 
 PROGRAM = Path(sys.executable).with_name("maintenance")
 COMMANDS = sorted(c.name or c.callback.__name__ for c in app.registered_commands if c.callback)
-Said = tuple[int, str, str]
-Say = Callable[..., Said]
 
 
 def run_program(*words: str | Path, **variables: str) -> Said:
@@ -37,20 +36,11 @@ def run_program(*words: str | Path, **variables: str) -> Said:
 
 
 @pytest.fixture
-def say(postgres: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
+def say(postgres: str, monkeypatch: pytest.MonkeyPatch, typed: Say) -> Say:
     """The command in this process, over the session's PostgreSQL; anything but an exit is an error of the test."""
     monkeypatch.setenv(URL_VARIABLE, postgres)
     monkeypatch.setenv("COLUMNS", "200")
-
-    def in_process(*words: str | Path) -> Said:
-        monkeypatch.setattr(sys, "argv", ["maintenance", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return in_process
+    return typed
 
 
 def the_sentence(said: Said) -> str:

@@ -1,8 +1,6 @@
 """Sets of labelled data as sites of ours, on small made-up files of the same form; and the command that evaluates them."""
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +11,11 @@ from cli.errors import CommandError
 from cli.evaluate import BY_DEFAULT, FORMATS, as_json, code_sha256, folders_of
 from cli.evaluation import azure, ims, labelled_csv, nab
 from cli.evaluation.cases import sha256_of
-from cli.main import main
 from ml.nab import sigma
 from resources.postgres import URL_VARIABLE, database_url
+from tests.cli.conftest import Say
 
 START = pd.Timestamp("2026-03-02")
-Said = tuple[int, str, str]
 PROFILES = {
     name: {"CostMatrix": {"tpWeight": 1.0, "fnWeight": fn, "fpWeight": fp, "tnWeight": 1.0}}
     for name, fn, fp in (("standard", 1.0, 0.11), ("reward_low_FP_rate", 1.0, 0.22), ("reward_low_FN_rate", 2.0, 0.11))
@@ -209,21 +206,13 @@ def test_the_hash_of_the_data_tells_names_and_bytes(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def say(postgres: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+def say(postgres: str, monkeypatch: pytest.MonkeyPatch, typed: Say) -> Say:
     monkeypatch.setenv(URL_VARIABLE, postgres)
     monkeypatch.setenv("COLUMNS", "200")
-
-    def in_process(*words: str | Path) -> Said:
-        monkeypatch.setattr(sys, "argv", ["maintenance", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return in_process
+    return typed
 
 
-def test_the_command_prints_writes_and_logs_what_it_found(say: Callable[..., Said], own: Path, tmp_path: Path, postgres: str) -> None:
+def test_the_command_prints_writes_and_logs_what_it_found(say: Say, own: Path, tmp_path: Path, postgres: str) -> None:
     import mlflow
 
     out = tmp_path / "evaluation.json"
@@ -249,7 +238,7 @@ def test_what_is_not_known_is_null_in_the_json(own: Path) -> None:
     json.dumps(written, allow_nan=False)
 
 
-def test_data_that_are_not_there_are_said_with_exit_code_2(say: Callable[..., Said], tmp_path: Path) -> None:
+def test_data_that_are_not_there_are_said_with_exit_code_2(say: Say, tmp_path: Path) -> None:
     code, _, err = say("evaluate", "--data", tmp_path)
     assert code == 2
     assert "does not hold the data of format nab" in err

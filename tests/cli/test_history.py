@@ -1,20 +1,18 @@
 """`maintenance history`: what is imported once is there once, and what cannot be read leaves nothing behind."""
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from rich.console import Console
-from sqlalchemy import create_engine, select, text
+from sqlalchemy import select
 
-from cli.main import main
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.rows import read_frame
 from resources.ledger.tables import machine_events
 from resources.postgres import URL_VARIABLE, database_url
+from tests.cli.conftest import Say, emptied
 
-Say = Callable[..., tuple[int, str, str]]
 PLANT = """
 site: works
 name: Works
@@ -27,33 +25,19 @@ machines:
 
 
 @pytest.fixture
-def say(postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Say]:
+def say(postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: Say) -> Iterator[Say]:
     monkeypatch.setenv(URL_VARIABLE, postgres)
     monkeypatch.setattr("cli.history.console", Console(width=200))
     (tmp_path / "plant").mkdir()
     (tmp_path / "plant" / "works.yaml").write_text(PLANT)
 
     def in_process(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(
-            sys, "argv", ["maintenance", "history", *words, "--plant", str(tmp_path / "plant"), "--home", str(tmp_path / "h")]
-        )
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
+        return typed("history", *words, "--plant", tmp_path / "plant", "--home", tmp_path / "h")
 
     assert in_process("list")[0] == 0  # which migrates the ledger
-    emptied(postgres)
+    emptied(postgres, "machine_events")
     yield in_process
-    emptied(postgres)
-
-
-def emptied(postgres: str) -> None:
-    engine = create_engine(database_url(postgres, "smart_maintenance"))
-    with engine.begin() as connection:
-        connection.execute(text("truncate machine_events"))
-    engine.dispose()
+    emptied(postgres, "machine_events")
 
 
 def stored(postgres: str) -> list[dict[str, object]]:

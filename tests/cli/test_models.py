@@ -1,8 +1,7 @@
 """`maintenance models`, from the command line to ledger and MLflow: who is champion, moved by hand, promoted, rolled back, refused."""
 
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,16 +12,15 @@ from sqlalchemy import text
 
 from cli.detectors import models_in
 from cli.environment import Environment, prepared
-from cli.main import main
 from cli.planner import ledger_of
 from resources.lake import LakeResource
 from resources.ledger.learning import promotions_of, record_promotion, record_version
 from resources.models import CHAMPION
 from resources.postgres import URL_VARIABLE
+from tests.cli.conftest import Say
 from tests.ledger_states import days_from, deliver
 from tests.resources.test_models import SITE, START, flip_a_byte, healthy_features, training
 
-Say = Callable[..., tuple[int, str, str]]
 WHO = ("--operator", "ada", "--why", "fewer false alarms")
 FEATURE_DAYS = 14
 
@@ -63,18 +61,12 @@ def _filled(made: Environment) -> None:
 
 
 @pytest.fixture
-def say(environment: Environment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
+def say(environment: Environment, monkeypatch: pytest.MonkeyPatch, typed: Say) -> Say:
     """`maintenance models` in this process: exit code, stdout, stderr."""
     monkeypatch.setattr("cli.models.console", Console(width=100))
 
     def in_process(*words: str) -> tuple[int, str, str]:
-        home, plant = str(environment.home.root), str(environment.plant)
-        monkeypatch.setattr(sys, "argv", ["maintenance", "models", *words, "--home", home, "--plant", plant])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
+        return typed("models", *words, "--home", environment.home.root, "--plant", environment.plant)
 
     return in_process
 

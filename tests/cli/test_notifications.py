@@ -1,7 +1,6 @@
 """Notifications by command: the list, a test of the receivers, a new start for what failed."""
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,14 @@ from rich.console import Console
 from sqlalchemy import delete, update
 
 from cli.environment import Environment, prepared
-from cli.main import main
 from cli.planner import ledger_of
 from ml.notifications import Event
 from resources.ledger.outbox import enqueue
 from resources.ledger.tables import notifications
 from resources.postgres import URL_VARIABLE
+from tests.cli.conftest import Say
 from tests.receivers import HttpReceiver
 
-Say = Callable[..., tuple[int, str, str]]
 SITE: dict[str, Any] = {
     "site": "kiel",
     "name": "Kiel",
@@ -54,16 +52,11 @@ def environment(postgres: str, folders: tuple[str, str, str, str], monkeypatch: 
 
 
 @pytest.fixture
-def say(environment: Environment, folders: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
+def say(environment: Environment, folders: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, typed: Say) -> Say:
     monkeypatch.setattr("cli.notifications.console", Console(width=200))
 
     def in_process(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["maintenance", "notifications", *words, *folders])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
+        return typed("notifications", *words, *folders)
 
     return in_process
 

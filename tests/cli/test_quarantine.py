@@ -2,9 +2,8 @@
 
 import csv
 import io
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -19,7 +18,6 @@ from sqlalchemy import select
 
 from cli.environment import Environment, prepared
 from cli.launch import Launcher, launcher
-from cli.main import main
 from cli.planner import ledger_of
 from cli.quarantined import visible
 from resources.lake import LakeResource
@@ -27,8 +25,8 @@ from resources.landing import drop_file
 from resources.ledger.tables import drops, quarantine_counts
 from resources.postgres import URL_VARIABLE
 from resources.quarantine import Group, Release, read_release, release_name
+from tests.cli.conftest import Say
 
-Say = Callable[..., tuple[int, str, str]]
 WHO = ("--operator", "ada", "--why", "the plant file was wrong")
 LONG = """timestamp,sensor_id,value,unit
 2026-09-02T00:00:00Z,K-TEMP,20,°C
@@ -128,18 +126,12 @@ def plant(yard: Yard) -> Path:
 
 
 @pytest.fixture
-def say(yard: Yard, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Say:
+def say(yard: Yard, monkeypatch: pytest.MonkeyPatch, typed: Say) -> Say:
     """`maintenance quarantine` in this process: exit code, stdout, stderr."""
     monkeypatch.setattr("cli.quarantine.console", Console(width=120))
 
     def in_process(*words: str) -> tuple[int, str, str]:
-        home, plant = str(yard.environment.home.root), str(yard.environment.plant)
-        monkeypatch.setattr(sys, "argv", ["maintenance", "quarantine", *words, "--home", home, "--plant", plant])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
+        return typed("quarantine", *words, "--home", yard.environment.home.root, "--plant", yard.environment.plant)
 
     return in_process
 

@@ -1,21 +1,19 @@
 """`shelve`, `unshelve`, `shelved`: a planner's words, what they write, and one clear sentence where they make no sense."""
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from rich.console import Console
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
-from cli.main import main
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.shelving import list_shelvings
 from resources.postgres import URL_VARIABLE, database_url
+from tests.cli.conftest import Say, emptied
 from tests.ledger_states import judged
 
-Say = Callable[..., tuple[int, str, str]]
 WHO = ("--operator", "Kim", "--why", "bearing is being changed")
 PLANT = """
 site: {site}
@@ -28,7 +26,7 @@ machines:
 
 
 @pytest.fixture
-def say(postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Say]:
+def say(postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: Say) -> Iterator[Say]:
     """The command over the session's PostgreSQL, with a plant of a machine at each of two sites."""
     monkeypatch.setenv(URL_VARIABLE, postgres)
     monkeypatch.setattr("cli.shelving.console", Console(width=200))
@@ -38,24 +36,12 @@ def say(postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
         (plant / f"{site}.yaml").write_text(PLANT.format(site=site, machine=machine))
 
     def in_process(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["maintenance", *words, "--plant", str(plant), "--home", str(tmp_path / "home")])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
+        return typed(*words, "--plant", plant, "--home", tmp_path / "home")
 
     assert in_process("shelved")[0] == 0  # which migrates the ledger
-    emptied(postgres)
+    emptied(postgres, "shelvings", "incidents")
     yield in_process
-    emptied(postgres)
-
-
-def emptied(postgres: str) -> None:
-    engine = create_engine(database_url(postgres, "smart_maintenance"))
-    with engine.begin() as connection:
-        connection.execute(text("truncate shelvings, incidents cascade"))
-    engine.dispose()
+    emptied(postgres, "shelvings", "incidents")
 
 
 @pytest.fixture

@@ -1,22 +1,20 @@
 """`decide ... modify`, `start`, `complete`: from a changed order to reported work, and one clear sentence where it makes no sense."""
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
-from sqlalchemy import create_engine, select, text
+from sqlalchemy import select
 
 from cli.environment import prepared
-from cli.main import main
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.tables import maintenance_log
 from resources.ledger.work import order_row
 from resources.postgres import URL_VARIABLE, database_url
+from tests.cli.conftest import Say, emptied
 from tests.ledger_states import waiting_order
 
-Say = Callable[..., tuple[int, str, str]]
 WHO = ("--operator", "ada", "--reason", "production asked")
 PLANT = """
 site: s
@@ -31,7 +29,7 @@ parts: [{part_id: bearing, name: Bearing, in_stock: 1}]
 
 
 @pytest.fixture
-def say(postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Say]:
+def say(postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: Say) -> Iterator[Say]:
     monkeypatch.setenv(URL_VARIABLE, postgres)
     monkeypatch.setenv("COLUMNS", "200")
     plant = tmp_path / "plant"
@@ -39,29 +37,17 @@ def say(postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     (plant / "s.yaml").write_text(PLANT)
 
     def in_process(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["maintenance", *words, "--plant", str(plant), "--home", str(tmp_path / "home")])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
+        return typed(*words, "--plant", plant, "--home", tmp_path / "home")
 
     assert in_process("orders")[0] == 0  # which migrates the ledger
-    emptied(postgres)
+    emptied(postgres, "incidents", "work_orders", "plans", "validations")
     where = {"home": tmp_path / "home", "plant": plant}
     with prepared(**where), dg.DagsterInstance.get() as instance:
         instance.add_dynamic_partitions("site", ["s"])  # as the first drop of the site does
     yield in_process
     with prepared(**where), dg.DagsterInstance.get() as instance:
         instance.delete_dynamic_partition("site", "s")
-    emptied(postgres)
-
-
-def emptied(postgres: str) -> None:
-    engine = create_engine(database_url(postgres, "smart_maintenance"))
-    with engine.begin() as connection:
-        connection.execute(text("truncate incidents, work_orders, plans, validations cascade"))
-    engine.dispose()
+    emptied(postgres, "incidents", "work_orders", "plans", "validations")
 
 
 @pytest.fixture
