@@ -16,7 +16,7 @@ from assets.recording import OWNERS
 from ml.failure_figures import THRESHOLD, Labelled
 from ml.failure_history import TELEMETRY_COLUMNS, Events, labelled, on_grid, step_of, tables_of, telemetry_of
 from ml.failure_model import FailureModel, Judgement, Vocabulary, informative, judged_by_machine, judged_by_time
-from ml.failure_windows import KEY, refuse_future
+from ml.failure_windows import KEY, refuse_future, spread_instants
 from ml.hazard import BOOSTING, RANDOMISED, TooFewFailures, fit_hazard
 from ml.plant import Site
 from resources.lake import LakeResource
@@ -26,7 +26,6 @@ from resources.ledger.machine_events import failure_history
 from resources.models import FAILURE_MODEL, ModelsResource, Registered, Training, data_hash
 from resources.plant import PlantResource
 
-N_CHECKED = 5  # instants at which the features are made again without what came later
 N_SHOWN = 5  # rows of the example that MLflow keeps
 MACHINES, TIME = "held_out_machines", "held_out_time"  # what the two judgements are called in MLflow
 SHOWN_FIGURES = {
@@ -154,15 +153,9 @@ def material_of(lake: LakeResource, ledger: LedgerResource, *, site: Site, days:
     labels, n_presumed = labelled(hours, events, horizon_h=site.policy.failure_model.horizon_h, step=step)
     if not (labels.is_usable & labels.fails).any():
         raise TooFewFailures(f"{len(events.failures)} labelled failures, none of them with telemetry before it")
-    refuse_future(vocabulary.features, tables, at=_instants(hours))
+    refuse_future(vocabulary.features, tables, at=spread_instants(hours))
     features = informative(vocabulary.features(tables), where=labels.is_usable)
     return FailureMaterial(days, vocabulary, hours, events, features, labels, n_presumed)
-
-
-def _instants(hours: pd.DataFrame) -> list[pd.Timestamp]:
-    """Spread over the telemetry, the first and the last hour apart."""
-    times = hours["at"].drop_duplicates().sort_values()
-    return [times.iloc[round((len(times) - 1) * k / (N_CHECKED + 1))] for k in range(1, N_CHECKED + 1)]
 
 
 def judgements_of(material: FailureMaterial, *, site: Site) -> dict[str, Judgement]:

@@ -8,6 +8,7 @@ from assets.failure_learning import telemetry_on_grid
 from assets.partitions import SiteDay, across_site, looking_back, site_days, site_days_of
 from assets.recording import OWNERS, Validations, column_schema, report
 from expectations.ledger_contracts import LEARNED_PREDICTIONS
+from ml.failure_figures import THRESHOLD
 from ml.failure_history import LOOK_BACK_DAYS
 from ml.failure_model import FailureModel
 from ml.plant import Site
@@ -82,7 +83,7 @@ def learned_predictions(
             site_day,
             rows=len(found),
             model_version=version,
-            likely_within_the_horizon=int((found["probability"] >= 0.5).sum()),
+            likely_within_the_horizon=int((found["probability"] >= THRESHOLD).sum()),
             most_likely=f"{highest[0]['machine_id']}: {highest[0]['probability']:.0%}" if highest else "nobody reported",
         )
     return dg.MaterializeResult(check_results=[validations.check("learned_predictions_hold_their_contract")])

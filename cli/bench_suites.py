@@ -72,7 +72,7 @@ def checks_of_a_site_day(*, sensors: int = SENSORS) -> dict[str, Check]:
         "predictions": (partial(rows_of, PREDICTIONS.of_one_site_day, ORDERS), suites.predictions_suite()),
         "learned_predictions": (
             partial(rows_of, LEARNED_PREDICTIONS.of_one_site_day, len(machines)),
-            suites.learned_predictions_suite(n_reporting=len(machines)),
+            suites.learned_predictions_suite(),
         ),
         "work_orders": (lambda: orders, suites.work_orders_suite()),
         "assignments": (lambda: assigned, suites.assignments_suite()),

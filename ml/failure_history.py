@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ml.failure_figures import Labelled
-from ml.failure_windows import KEY, Tables, hours_in_order, hours_to_failure, is_in_repair, window_features
+from ml.failure_windows import KEY, Tables, fails_within, hours_in_order, hours_to_failure, is_in_repair, window_features
 from ml.frames import UTC_TIME, typed_frame
 from ml.plant import Site
 
@@ -112,7 +112,7 @@ def labelled(hours: pd.DataFrame, events: Events, *, horizon_h: int, step: pd.Ti
     presumed = following.loc[following["repaired_at"].isna(), KEY]
     repairs = pd.concat([events.replacements[KEY], presumed.assign(at=presumed["at"] + pd.Timedelta(hours=horizon_h))], ignore_index=True)
     ahead = hours_to_failure(hours, failures)
-    fails = (ahead > 0) & (ahead <= horizon_h)
+    fails = fails_within(ahead, horizon_h=horizon_h)
     is_known = np.zeros(len(hours), dtype=np.bool_)
     if events.known_until is not None:
         is_known = (hours["at"] + pd.Timedelta(hours=horizon_h) <= events.known_until).to_numpy() | fails

@@ -20,6 +20,7 @@ Tables = Mapping[str, pd.DataFrame]
 MEANS_H = (3, 12, 24, 48)
 SPREADS_H = (24, 48)
 ERRORS_H = (24, 72)
+N_CHECKED = 5  # instants at which the features are made again without what came later
 KEY = ["machine_id", "at"]
 Direction = Literal["backward", "forward"]
 
@@ -68,6 +69,17 @@ def is_in_repair(hours: pd.DataFrame, failures: pd.DataFrame, *, replacements: p
     still = np.zeros(len(hours), dtype=np.bool_)
     still[known.to_numpy()] = (repaired.isna() | (hours.loc[known, "at"] <= repaired)).to_numpy()
     return still
+
+
+def fails_within(to_failure_h: Floats, *, horizon_h: float) -> Flags:
+    """Which hours are followed by a failure in time; that of a failure itself is not."""
+    return (to_failure_h > 0) & (to_failure_h <= horizon_h)
+
+
+def spread_instants(telemetry: pd.DataFrame) -> list[pd.Timestamp]:
+    """N_CHECKED of its instants, spread evenly; the first and the last apart."""
+    times = telemetry["at"].drop_duplicates().sort_values()
+    return [times.iloc[round((len(times) - 1) * k / (N_CHECKED + 1))] for k in range(1, N_CHECKED + 1)]
 
 
 def refuse_future(make: Callable[[Tables], pd.DataFrame], tables: Tables, *, at: Sequence[pd.Timestamp]) -> None:

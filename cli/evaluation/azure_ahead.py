@@ -14,7 +14,7 @@ from cli.evaluation.azure import FAILURES, TELEMETRY
 from cli.evaluation.cases import Advance, SetResult, sha256_of
 from ml.failure_figures import THRESHOLD, Labelled
 from ml.failure_model import N_FOLDS, judged_by_machine, judged_by_time
-from ml.failure_windows import Tables, hours_in_order, hours_to_failure, is_in_repair, refuse_future, window_features
+from ml.failure_windows import fails_within, hours_in_order, hours_to_failure, is_in_repair, refuse_future, spread_instants, window_features
 from ml.hazard import BOOSTING, RANDOMISED, fit_hazard
 from ml.pickled import pack
 from resources.models import Fitted
@@ -22,7 +22,6 @@ from resources.models import Fitted
 ERRORS, REPLACEMENTS, MACHINES = "errors_m1-10.csv", "maint_m1-10.csv", "machines_m1-10.csv"
 HORIZON_H = 24
 SEED = 0
-N_CHECKED = 5  # instants at which the features are made again without what came later
 N_SHOWN = 5  # rows of the example that MLflow keeps
 
 
@@ -52,10 +51,10 @@ def evaluate(folder: Path, advance: Advance) -> SetResult:
         errors=sorted(tables["errors"]["error"].unique()),
         components=sorted(tables["replacements"]["component"].unique()),
     )
-    refuse_future(make, tables, at=_instants(tables))
+    refuse_future(make, tables, at=spread_instants(tables["telemetry"]))
     ahead = hours_to_failure(hours, failures)
     usable = ~is_in_repair(hours, failures, replacements=tables["replacements"])
-    features, labels = make(tables), Labelled(hours, ahead, (ahead > 0) & (ahead <= HORIZON_H), usable)
+    features, labels = make(tables), Labelled(hours, ahead, fails_within(ahead, horizon_h=HORIZON_H), usable)
     machines = hours["machine_id"].to_numpy()
     by_machine = judged_by_machine(features, labels, seed=SEED, n_folds=N_FOLDS)
     by_time = judged_by_time(features, labels, horizon_h=HORIZON_H, seed=SEED)
@@ -96,9 +95,3 @@ def evaluate(folder: Path, advance: Advance) -> SetResult:
             "others like it are worth on machines and on time that they had not seen.",
         ),
     )
-
-
-def _instants(tables: Tables) -> list[pd.Timestamp]:
-    """Spread over the telemetry, the first and the last hour apart."""
-    times = tables["telemetry"]["at"].drop_duplicates().sort_values()
-    return [times.iloc[round(len(times) * k / (N_CHECKED + 1))] for k in range(1, N_CHECKED + 1)]

@@ -32,7 +32,6 @@ class Finished:
 
     environment: Environment
     said: str
-    plant: str
 
     @property
     def lake(self) -> LakeResource:
@@ -44,7 +43,7 @@ class Finished:
 
     def command(self, *words: str | Path) -> str:
         """What `maintenance` says to these words, about the site; in a process of its own, for a code location knows one plant."""
-        return program(*words, "--site", self.site, "--plant", HERE / self.plant, "--home", self.environment.home.root)
+        return program(*words, "--site", self.site, "--plant", self.environment.plant, "--home", self.environment.home.root)
 
     def query(self, query: Select[Any]) -> pd.DataFrame:
         ledger = LedgerResource(url=database_url(self.environment.server_url, "smart_maintenance"))
@@ -87,5 +86,5 @@ def finished(source: Path, *, plant: str, folder: Path) -> Iterator[Finished]:
         for name in [n for n in os.environ if n.startswith(OURS)]:
             patch.delenv(name)
         with prepared(home=home, plant=HERE / plant) as environment:
-            yield Finished(environment, said, plant)
+            yield Finished(environment, said)
     shutil.rmtree(folder)
