@@ -5,8 +5,8 @@ never moved in the healthy windows is not looked at and named in `refused_sensor
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from dataclasses import asdict, dataclass, replace
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -31,9 +31,6 @@ from ml.plant import Machine, Site
 
 Floats = NDArray[np.float64]
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
 MIN_FIT_WINDOWS = 100
 MIN_HELD_OUT_WINDOWS = 40
 _PARTS: dict[str, type] = {
@@ -46,7 +43,7 @@ _PARTS: dict[str, type] = {
     "forest": Forest,
     "forecast": Forecast,
 }
-T = TypeVar("T")
+_OF_A_MODEL = ("machine_id", "source", "n_fit_days", "n_fit_windows", "n_held_out_windows")
 
 
 class NotTrainable(ValueError):
@@ -135,29 +132,20 @@ class SiteDetector:
         return score_table(scored, model_version=model_version)
 
     def to_bytes(self) -> bytes:
-        """Numbers and JSON in a zip without times: the same data and seed give the same bytes."""
-        packer = Packer()
-        machines = []
-        for place, model in enumerate(self.models.values()):
-            parts: dict[str, DataclassInstance] = {name: getattr(model.members, name) for name in _PARTS}
-            parts |= {f"tail_{name}": tail for name, tail in zip(MEMBERS, model.tails, strict=True)}
-            machines.append(
-                {
-                    "machine_id": model.machine_id,
-                    "source": model.source,
-                    "n_fit_days": model.n_fit_days,
-                    "n_fit_windows": model.n_fit_windows,
-                    "n_held_out_windows": model.n_held_out_windows,
-                    "sensor_ids": list(model.members.sensor_ids),
-                    "parts": {name: packer.add(f"{place}.{name}", part) for name, part in parts.items()},
-                }
-            )
+        """Numbers and text without times: the same data and seed give the same bytes."""
+        packer, models = Packer(), list(self.models.values())
+        for name in _OF_A_MODEL:
+            packer.add(name, [getattr(model, name) for model in models])
+        packer.add("sensor_ids", [model.members.sensor_ids for model in models])
+        for name in _PARTS:
+            packer.add_parts(name, [getattr(model.members, name) for model in models])
+        for place, name in enumerate(MEMBERS):
+            packer.add_parts(f"tail_{name}", [model.tails[place] for model in models])
         return packer.pack(
             {
                 "site": self.site,
                 "held_out_from": self.held_out_from.isoformat(),
-                "rate": packer.add("rate", self.rate),
-                "machines": machines,
+                "rate": asdict(self.rate),
                 "untrained": dict(self.untrained),
                 "refused_sensors": dict(self.refused_sensors),
             }
@@ -166,31 +154,22 @@ class SiteDetector:
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
         """Raises ValueError if the bytes are not a detector of this version."""
-        stored = Unpacker(data)
-        models = [_unpack_model(stored, place=place, entry=entry) for place, entry in enumerate(stored.manifest["machines"])]
+        stored = Unpacker.of(data)
+        parts = zip(*(stored.parts(kind, name) for name, kind in _PARTS.items()), strict=True)
+        members = [
+            Members(tuple(sensor_ids), **dict(zip(_PARTS, of_machine, strict=True)))
+            for sensor_ids, of_machine in zip(stored.column("sensor_ids"), parts, strict=True)
+        ]
+        tails = zip(*(stored.parts(Tail, f"tail_{name}") for name in MEMBERS), strict=True)
+        of_models = zip(*map(stored.column, _OF_A_MODEL), members, tails, strict=True)
         return cls(
-            site=stored.manifest["site"],
-            held_out_from=pd.Timestamp(stored.manifest["held_out_from"]),
-            rate=stored.build(AlarmRate, prefix="rate", numbers=stored.manifest["rate"]),
-            models={m.machine_id: m for m in models},
-            untrained=stored.manifest["untrained"],
-            refused_sensors=stored.manifest["refused_sensors"],
+            site=stored.about["site"],
+            held_out_from=pd.Timestamp(stored.about["held_out_from"]),
+            rate=AlarmRate(**stored.about["rate"]),
+            models={machine_id: MachineModel(machine_id, *told) for machine_id, *told in of_models},
+            untrained=stored.about["untrained"],
+            refused_sensors=stored.about["refused_sensors"],
         )
-
-
-def _unpack_model(stored: Unpacker, *, place: int, entry: Mapping[str, Any]) -> MachineModel:
-    def part(kind: type[T], name: str) -> T:
-        return stored.build(kind, prefix=f"{place}.{name}", numbers=entry["parts"][name])
-
-    return MachineModel(
-        machine_id=entry["machine_id"],
-        source=entry["source"],
-        n_fit_days=entry["n_fit_days"],
-        n_fit_windows=entry["n_fit_windows"],
-        n_held_out_windows=entry["n_held_out_windows"],
-        members=Members(tuple(entry["sensor_ids"]), **{name: part(kind, name) for name, kind in _PARTS.items()}),
-        tails=tuple(part(Tail, f"tail_{name}") for name in MEMBERS),
-    )
 
 
 def _split(windows: MachineWindows, *, site: Site, held_out_from: pd.Timestamp) -> _Material:
