@@ -78,7 +78,9 @@ def anomaly_scores(
     for site_day in site_days_of(context):
         site = plant.site(site_day.site)
         start = site_day.looking_back(SETTLING_DAYS)
-        features = lake.read_days("machine_features", site=site.site, start=start, end=site_day.day, columns=NEEDED)
+        features = lake.read_days(
+            "machine_features", site=site.site, start=start, end=site_day.day, columns=NEEDED, categories=("machine_id", "sensor_id")
+        )
         features = features[features["window_start"] < pd.Timestamp(site_day.end)]
         if site.site not in detectors:
             champion = champion_of(site.site, ledger=ledger, models=models, noticed_by=f"run {context.run.run_id}, which scored with it")
@@ -95,15 +97,15 @@ def anomaly_scores(
         with ledger.begin() as connection:
             validations.keep(connection, outcome, site_day)
         path = lake.write("anomaly_scores", scores, **site_day.where) if outcome.success else None
-        scored = scores[scores["state"] == "scored"]
+        scored = scores.loc[scores["state"] == "scored", "score"]
         report(
             context,
             site_day,
             rows=len(scores),
             path=path,
             windows_scored=len(scored),
-            windows_above_threshold=int((scored["score"] >= site.policy.detection.on_threshold).sum()),
-            highest_score=float(scored["score"].max()) if len(scored) else 0.0,
+            windows_above_threshold=int((scored >= site.policy.detection.on_threshold).sum()),
+            highest_score=float(scored.max()) if len(scored) else 0.0,
             model_version=version,
             figures=champion.metadata,
         )

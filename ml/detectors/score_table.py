@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ml.detectors.baseline import QUANTITIES
-from ml.detectors.scored import Scored
+from ml.detectors.scored import MAX_NAMED_SENSORS, Scored
 from ml.detectors.scoring import MEMBERS
 
 Floats = NDArray[np.float64]
@@ -63,34 +63,28 @@ def _stacked(parts: Sequence[NDArray[Any]], none: NDArray[Any]) -> NDArray[Any]:
 def _texts(scored: Sequence[Scored], *, rows: Ints, n: int) -> tuple[pa.Array, pa.Array]:
     """(top_sensor_id, moved_sensors as JSON) of all n rows, put together by columns: a row at a time took longer than all members."""
     names = pa.array([sensor_id for s in scored for sensor_id in s.sensor_ids], pa.string())
-    top, texts = [pa.array([], pa.int64())], [pa.array([], pa.string())]
     first = np.cumsum([0, *(len(s.sensor_ids) for s in scored)])
-    led, follow = (pc.binary_join_element_wise(lead, names, '": {"share": ', "") for lead in ('"', ', "'))
-    for s, offset in zip(scored, first, strict=False):
-        place = [pa.array(column + offset) for column in s.place.T]
-        pieces = [_pieces(s, (follow if i else led).take(at), i=i) for i, at in enumerate(place)]
-        texts.append(pc.binary_join_element_wise("{", *pieces, "}", ""))
-        top.append(place[0])
+    none = (0, MAX_NAMED_SENSORS)
+    place = _stacked([s.place + at for s, at in zip(scored, first, strict=False)], np.empty(none, np.int64))
+    is_named = _stacked([s.is_named for s in scored], np.empty(none, np.bool_))
+    quantity = _stacked([s.quantity for s in scored], np.empty(none, np.int64))
+    shares = _as_texts(_stacked([s.share for s in scored], np.empty(none)), decimals=4, then=', "z": ')
+    zs = _as_texts(_stacked([s.z for s in scored], np.empty(none)), decimals=2)
+    features = pa.array([f', "feature": "{name}"}}' for name in QUANTITIES], pa.string())
+    pieces = []
+    for i in np.flatnonzero(is_named.any(axis=0)):
+        led = pc.binary_join_element_wise(', "' if i else '"', names, '": {"share": ', "")
+        parts = (led.take(pa.array(place[:, i])), shares[i], zs[i], features.take(pa.array(quantity[:, i])))
+        pieces.append(pc.if_else(pa.array(is_named[:, i]), pc.binary_join_element_wise(*parts, ""), ""))
+    texts = pc.binary_join_element_wise("{", *pieces, "}", "") if pieces else pa.nulls(len(rows), pa.string())
     back = np.full(n, -1, dtype=np.int64)
     back[rows] = np.arange(len(rows))
     source = pa.array(back, mask=back < 0)
-    return names.take(pa.concat_arrays(top)).take(source), pc.fill_null(pa.concat_arrays(texts).take(source), "{}")
+    return names.take(pa.array(place[:, 0])).take(source), pc.fill_null(texts.take(source), "{}")
 
 
-def _pieces(scored: Scored, names: pa.Array, *, i: int) -> pa.Array:
-    """`"sensor": {"share": 0.5, "z": 4.2, "feature": "mean"}` of each row, led by `names`; empty where none is named."""
-    features = pa.array([f', "feature": "{quantity}"}}' for quantity in QUANTITIES], pa.string())
-    joined = pc.binary_join_element_wise(
-        names,
-        _as_text(np.round(scored.share[:, i], 4), then=', "z": '),
-        _as_text(np.round(scored.z[:, i], 2)),
-        features.take(pa.array(scored.quantity[:, i])),
-        "",
-    )
-    return pc.if_else(pa.array(scored.is_named[:, i]), joined, "")
-
-
-def _as_text(rounded: Floats, *, then: str = "") -> pa.Array:
-    """Each distinct number is written once."""
-    encoded = pa.array(rounded).dictionary_encode()
-    return pc.binary_join_element_wise(pc.cast(encoded.dictionary, pa.string()), then, "").take(encoded.indices)
+def _as_texts(values: Floats, *, decimals: int, then: str = "") -> list[pa.Array]:
+    """Rounded, as texts, column by column of (n, k). Each distinct number is written once: they are few, and writing takes longest."""
+    encoded = pa.array(np.round(values, decimals).T.ravel()).dictionary_encode()
+    texts = pc.binary_join_element_wise(pc.cast(encoded.dictionary, pa.string()), then, "")
+    return [texts.take(encoded.indices.slice(i * len(values), len(values))) for i in range(values.shape[1])]

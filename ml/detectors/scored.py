@@ -107,7 +107,7 @@ def _moved(pool: Sequence[Looked], surprise: Floats) -> dict[str, NDArray[Any]]:
     n_sensors = np.array([len(m.model.members.sensor_ids) for m in pool])
     first_sensor = np.cumsum(n_sensors) - n_sensors
     n_rows = np.array([len(m.rows) for m in pool])
-    shape = (int(n_rows.sum()), min(MAX_NAMED_SENSORS, int(n_sensors.max())))
+    shape = (int(n_rows.sum()), MAX_NAMED_SENSORS)
     place, quantity = np.zeros((2, *shape), dtype=np.int64)
     share, z = np.zeros((2, *shape))
     n_moved = np.zeros(shape[0], dtype=np.int64)

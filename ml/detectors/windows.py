@@ -111,8 +111,8 @@ def _filled(values: Floats, at: Ints, *, n: int, empty: float) -> Floats:
 
 
 def _codes(ids: "pd.Series[str]", names: Sequence[str]) -> Ints:
-    """The place of each id among `names`, -1 for a name that is not there."""
-    found = pa.array(ids, type=pa.string(), from_pandas=True)
+    """The place of each id, as text or category, among `names`; -1 for a name that is not there."""
+    found = pa.array(ids, from_pandas=True)
     encoded = (found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found).dictionary_encode()
     place = {name: i for i, name in enumerate(names)}
     of_entry = np.array([*(place.get(name, -1) for name in encoded.dictionary.to_pylist()), -1], dtype=np.int64)
