@@ -40,7 +40,7 @@ SETTLING_DAYS = 2  # the day before says whether a machine settles after a stop,
     group_name=GROUP,
     owners=OWNERS,
     kinds={"numpy", "mlflow", "parquet", "greatexpectations"},
-    code_version="2",
+    code_version="3",
     partitions_def=site_days,
     deps=[looking_back("machine_features", days=SETTLING_DAYS), across_site("detector_model")],
     backfill_policy=dg.BackfillPolicy.single_run(),
@@ -65,9 +65,9 @@ def anomaly_scores(
 ) -> dg.MaterializeResult:
     """How unusual each machine was in each window: one row per machine and window, score in [0, 1], higher is more anomalous.
 
-    0.6 is what the alarms of a healthy machine reach once a month. Each row names the members' scores, the sensors that moved and the
-    detector's version. Source: `machine_features` and the site's champion in MLflow; a site without a champion has no
-    scores yet. Consumers: `incidents`, `machine_health`, reports.
+    0.6 is what the alarms of a healthy machine reach once a month. Each row has the members' scores, the sensor that contributes most, of
+    unusual windows all that moved, and the detector's version. Source: `machine_features` and the site's champion in MLflow; a site
+    without a champion has no scores yet. Consumers: `incidents`, `machine_health`, reports.
     """
     from expectations.profiles import scores_profile
     from expectations.suites import scores_profile_suite

@@ -156,7 +156,8 @@ ANOMALY_SCORES = Contract(
         Column(
             "moved_sensors",
             pa.string(),
-            'JSON object sensor_id -> {"share": 0..1, "z": signed, "feature": name}, the largest contributions first',
+            'JSON object sensor_id -> {"share": 0..1, "z": signed, "feature": name}, the largest contributions first; empty where the '
+            "score is below half of what opens an incident and no sensor moved, and where many share the movement evenly",
         ),
         Column("model_version", pa.int32(), "version of the site's detector in MLflow", low=1),
     ),

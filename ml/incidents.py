@@ -223,10 +223,11 @@ def movements(windows: pd.DataFrame, *, on: float) -> Movements:
     """What moved over an incident, the largest first: mean share, telling feature, and the median z of that feature.
 
     The telling feature is the level (`mean`) if that moved in a quarter of the windows that name the sensor, since a
-    growing fault is rough, too; else the strongest. Only the windows at or above the on-threshold speak, if there are any.
+    growing fault is rough, too; else the strongest. Only the windows at or above the on-threshold speak, if there are any; else those
+    that name a sensor.
     """
     anomalous = windows[windows["score"] >= on]
-    texts = (anomalous if len(anomalous) else windows)["moved_sensors"]
+    texts = (anomalous if len(anomalous) else windows[windows["moved_sensors"] != "{}"])["moved_sensors"]
     shares: dict[str, float] = {}
     zs: dict[tuple[str, str], list[float]] = {}
     for text in texts:

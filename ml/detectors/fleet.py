@@ -128,7 +128,7 @@ class SiteDetector:
             for windows in sorted(each_machine(features, site=site), key=lambda w: w.machine_id)
             if windows.machine_id in self.models
         )
-        scored = [score_pool(pool, rate=self.rate, on=site.policy.detection.on_threshold) for pool in pools(looked)]
+        scored = [score_pool(pool, rate=self.rate, policy=site.policy.detection) for pool in pools(looked)]
         return score_table(scored, model_version=model_version)
 
     def to_bytes(self) -> bytes:

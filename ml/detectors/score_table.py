@@ -63,9 +63,10 @@ def _stacked(parts: Sequence[NDArray[Any]], none: NDArray[Any]) -> NDArray[Any]:
 def _texts(scored: Sequence[Scored], *, rows: Ints, n: int) -> tuple[pa.Array, pa.Array]:
     """(top_sensor_id, moved_sensors as JSON) of all n rows, put together by columns: a row at a time took longer than all members."""
     names = pa.array([sensor_id for s in scored for sensor_id in s.sensor_ids], pa.string())
-    first = np.cumsum([0, *(len(s.sensor_ids) for s in scored)])
+    first_sensor = np.cumsum([0, *(len(s.sensor_ids) for s in scored)])
+    first_row = np.cumsum([0, *(len(s.rows) for s in scored)])
     none = (0, MAX_NAMED_SENSORS)
-    place = _stacked([s.place + at for s, at in zip(scored, first, strict=False)], np.empty(none, np.int64))
+    place = _stacked([s.place + at for s, at in zip(scored, first_sensor, strict=False)], np.empty(none, np.int64))
     is_named = _stacked([s.is_named for s in scored], np.empty(none, np.bool_))
     quantity = _stacked([s.quantity for s in scored], np.empty(none, np.int64))
     shares = _as_texts(_stacked([s.share for s in scored], np.empty(none)), decimals=4, then=', "z": ')
@@ -76,11 +77,17 @@ def _texts(scored: Sequence[Scored], *, rows: Ints, n: int) -> tuple[pa.Array, p
         led = pc.binary_join_element_wise(', "' if i else '"', names, '": {"share": ', "")
         parts = (led.take(pa.array(place[:, i])), shares[i], zs[i], features.take(pa.array(quantity[:, i])))
         pieces.append(pc.if_else(pa.array(is_named[:, i]), pc.binary_join_element_wise(*parts, ""), ""))
-    texts = pc.binary_join_element_wise("{", *pieces, "}", "") if pieces else pa.nulls(len(rows), pa.string())
-    back = np.full(n, -1, dtype=np.int64)
-    back[rows] = np.arange(len(rows))
-    source = pa.array(back, mask=back < 0)
-    return names.take(pa.array(place[:, 0])).take(source), pc.fill_null(texts.take(source), "{}")
+    texts = pc.binary_join_element_wise("{", *pieces, "}", "") if pieces else pa.nulls(len(place), pa.string())
+    told = _stacked([s.told + at for s, at in zip(scored, first_row, strict=False)], np.empty(0, np.int64))
+    top = _stacked([s.top + at for s, at in zip(scored, first_sensor, strict=False)], np.empty(0, np.int64))
+    return names.take(_placed(top, rows, n=n)), pc.fill_null(texts.take(_placed(np.arange(len(told)), rows[told], n=n)), "{}")
+
+
+def _placed(values: Ints, rows: Ints, *, n: int) -> pa.Array:
+    """The values at their rows of n, null elsewhere."""
+    column = np.full(n, -1, dtype=np.int64)
+    column[rows] = values
+    return pa.array(column, mask=column < 0)
 
 
 def _as_texts(values: Floats, *, decimals: int, then: str = "") -> list[pa.Array]:

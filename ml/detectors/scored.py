@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ml.detectors.alarm_rate import AlarmRate
 from ml.detectors.scoring import Judged, MachineModel, member_p, shares_of, surprise_of
 from ml.detectors.windows import SCORED, TOO_FEW, MachineWindows, taken, with_sensors
-from ml.plant import Machine
+from ml.plant import DetectionPolicy, Machine
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -21,6 +21,7 @@ Ints = NDArray[np.int64]
 MOVED_Z = 4.0
 MAX_NAMED_SENSORS = 5
 MIN_NAMED_SHARE = 0.05
+UNUSUAL_SHARE = 0.5  # of the score at which an incident opens
 POOLED_WINDOWS = 8192  # what is pooled must fit into memory for a site's month, too
 
 
@@ -39,9 +40,10 @@ class Looked:
 class Scored:
     """The windows of some machines, `n_windows` of each, one machine below the other; the m at `rows` are scored.
 
-    `score` (m,), `members` (m, members); the sensors that contribute most, the largest first, at most MAX_NAMED_SENSORS: `place` (m, 5)
-    among `sensor_ids`, `is_named` (m, 5) where the share is worth telling, `share` and `z` (m, 5), `quantity` (m, 5) places in
-    QUANTITIES. The first place is always known, also where so many share the movement that none is named with its part.
+    `score` (m,), `members` (m, members), `top` (m,) the sensor among `sensor_ids` that contributes most. Of the k at `told`, places among
+    the m, the sensors are named: the largest contributions first, at most MAX_NAMED_SENSORS: `place` (k, 5) among `sensor_ids`, `is_named`
+    (k, 5) where the share is worth telling, `share` and `z` (k, 5), `quantity` (k, 5) places in QUANTITIES. Where many share the
+    movement evenly, none is named.
     """
 
     machine_ids: tuple[str, ...]
@@ -54,6 +56,8 @@ class Scored:
     members: Floats
     n_agreeing: Ints
     n_moved: Ints
+    top: Ints
+    told: Ints
     place: Ints
     is_named: NDArray[np.bool_]
     share: Floats
@@ -84,10 +88,10 @@ def pools(looked: Iterable[Looked]) -> Iterator[list[Looked]]:
         yield pool
 
 
-def score_pool(pool: Sequence[Looked], *, rate: AlarmRate, on: float) -> Scored:
+def score_pool(pool: Sequence[Looked], *, rate: AlarmRate, policy: DetectionPolicy) -> Scored:
     n_windows = np.array([len(m.starts) for m in pool])
     surprise, of_members = surprise_of(member_p([m.model for m in pool], [m.judged.statistics for m in pool]))
-    members = rate.score(of_members)
+    score, members = rate.score(surprise), rate.score(of_members)
     return Scored(
         machine_ids=tuple(m.model.machine_id for m in pool),
         n_windows=n_windows,
@@ -95,31 +99,36 @@ def score_pool(pool: Sequence[Looked], *, rate: AlarmRate, on: float) -> Scored:
         starts=np.concatenate([m.starts for m in pool]),
         state=np.concatenate([m.state for m in pool]),
         rows=np.concatenate([m.rows + first for m, first in zip(pool, np.cumsum(n_windows) - n_windows, strict=True)]),
-        score=rate.score(surprise),
+        score=score,
         members=members,
-        n_agreeing=(np.nan_to_num(members) >= on).sum(axis=1),
-        **_moved(pool, of_members),
+        n_agreeing=(np.nan_to_num(members) >= policy.on_threshold).sum(axis=1),
+        **_moved(pool, of_members, is_unusual=score >= min(UNUSUAL_SHARE * policy.on_threshold, policy.off_threshold)),
     )
 
 
-def _moved(pool: Sequence[Looked], surprise: Floats) -> dict[str, NDArray[Any]]:
-    """What a Scored says of sensors, together for all machines with as many of them."""
+def _moved(pool: Sequence[Looked], surprise: Floats, *, is_unusual: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
+    """What a Scored says of sensors, together for all machines with as many of them.
+
+    Named are those of unusual windows, and of windows in which a sensor moved: an ordinary one has nothing to explain, and most are.
+    """
     n_sensors = np.array([len(m.model.members.sensor_ids) for m in pool])
-    first_sensor = np.cumsum(n_sensors) - n_sensors
     n_rows = np.array([len(m.rows) for m in pool])
-    shape = (int(n_rows.sum()), MAX_NAMED_SENSORS)
-    place, quantity = np.zeros((2, *shape), dtype=np.int64)
-    share, z = np.zeros((2, *shape))
-    n_moved = np.zeros(shape[0], dtype=np.int64)
+    first_sensor = np.repeat(np.cumsum(n_sensors) - n_sensors, n_rows)
+    n_moved, top = np.zeros((2, len(surprise)), dtype=np.int64)
+    place, quantity = np.zeros((2, len(surprise), MAX_NAMED_SENSORS), dtype=np.int64)
+    share, z = np.zeros((2, len(surprise), MAX_NAMED_SENSORS))
     for width in np.unique(n_sensors):
-        alike = np.flatnonzero(n_sensors == width)
         judged = [m.judged for m in pool if len(m.model.members.sensor_ids) == width]
-        at = np.repeat(n_sensors == width, n_rows)
+        at = np.flatnonzero(np.repeat(n_sensors == width, n_rows))
         shares = shares_of(np.concatenate([j.shares for j in judged]), surprise[at])
-        order = np.argsort(-shares, axis=1, kind="stable")[:, :MAX_NAMED_SENSORS]
-        told = slice(0, order.shape[1])
         all_z, all_quantities = np.concatenate([j.z for j in judged]), np.concatenate([j.quantity for j in judged])
-        place[at, told] = order + np.repeat(first_sensor[alike], n_rows[alike])[:, None]
-        share[at, told], z[at, told], quantity[at, told] = (np.take_along_axis(a, order, axis=1) for a in (shares, all_z, all_quantities))
         n_moved[at] = (np.abs(all_z) >= MOVED_Z).sum(axis=1)
-    return {"n_moved": n_moved, "place": place, "is_named": share >= MIN_NAMED_SHARE, "share": share, "z": z, "quantity": quantity}
+        top[at] = shares.argmax(axis=1) + first_sensor[at]
+        some = np.flatnonzero(is_unusual[at] | (n_moved[at] > 0))
+        order = np.argsort(-shares[some], axis=1, kind="stable")[:, :MAX_NAMED_SENSORS]
+        told = np.ix_(at[some], np.arange(order.shape[1]))
+        place[told] = order + first_sensor[at[some], None]
+        share[told], z[told], quantity[told] = (np.take_along_axis(a[some], order, axis=1) for a in (shares, all_z, all_quantities))
+    is_told = is_unusual | (n_moved > 0)
+    of_told = {"place": place, "is_named": share >= MIN_NAMED_SHARE, "share": share, "z": z, "quantity": quantity}
+    return {"n_moved": n_moved, "top": top, "told": np.flatnonzero(is_told), **{name: a[is_told] for name, a in of_told.items()}}

@@ -10,7 +10,7 @@ from expectations.contracts import ANOMALY_SCORES, MEMBERS
 from ml.detectors.fleet import NotTrainable, SiteDetector
 from ml.detectors.windows import roles
 from ml.incidents import alarms
-from ml.plant import Machine, Sensor, Site
+from ml.plant import Machine, Policy, Sensor, Site
 
 START = pd.Timestamp("2026-03-02", tz="UTC")
 HELD_OUT = START + pd.Timedelta(days=10)
@@ -132,6 +132,29 @@ def test_a_stuck_sensor_is_named_by_its_spread(detector: SiteDetector) -> None:
     moved = json.loads(scores["moved_sensors"].iloc[-1])["P1-temperature-0"]
     assert scores["score"].min() > 0.6
     assert (moved["feature"], moved["z"] < -8) == ("std", True)
+
+
+@pytest.mark.parametrize(
+    ("policy", "named_from"),
+    [
+        ({}, 0.3),
+        ({"off_threshold": 0.2}, 0.2),
+        ({"on_threshold": 1.0, "off_threshold": 1.0}, 0.5),
+    ],  # below the last one a sensor moved, once
+)
+def test_sensors_are_named_in_unusual_windows_and_where_one_moved(
+    detector: SiteDetector, policy: dict[str, float], named_from: float
+) -> None:
+    site = SITE.model_copy(update={"policy": Policy.model_validate({"detection": policy})})
+    jump = np.where(np.arange(4 * 144) >= 3 * 144, 0.3, 0.0)
+    scores = detector.score(_features(SITE.machines[0], days=4, seed=94, shift={"P1-vibration-1": jump}), site=site, model_version=1)
+    is_scored = scores["state"] == "scored"
+    is_ordinary = is_scored & (scores["score"] < named_from) & (scores["n_sensors_moved"] == 0)
+    assert is_ordinary.sum() > 200
+    assert (is_scored & ~is_ordinary).sum() > 100
+    assert (scores.loc[is_ordinary | ~is_scored, "moved_sensors"] == "{}").all()
+    assert (scores.loc[is_scored & ~is_ordinary, "moved_sensors"] != "{}").all()
+    assert scores.loc[is_scored, "top_sensor_id"].notna().all()
 
 
 def test_stops_are_not_scored_and_the_machine_settles_after_them(detector: SiteDetector) -> None:

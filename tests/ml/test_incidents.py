@@ -309,6 +309,15 @@ def test_the_level_tells_if_it_moved_in_a_quarter_of_the_windows() -> None:
     assert movements(windows, on=0.6)["A-flow"].feature == "std"
 
 
+def test_where_no_window_reaches_the_on_threshold_those_speak_that_name_a_sensor() -> None:
+    windows = _scores([0.5, 0.2, 0.2, 0.5])
+    fallen = json.dumps({"A-flow": {"share": 0.5, "z": -5.0, "feature": "mean"}})
+    windows["moved_sensors"] = [fallen, "{}", "{}", fallen]
+    assert movements(windows, on=0.6) == {"A-flow": Movement(share=0.5, z=-5.0, feature="mean")}
+    assert movements(windows, on=0.5) == movements(windows, on=0.6)
+    assert movements(windows.assign(moved_sensors="{}"), on=0.6) == {}
+
+
 @pytest.mark.parametrize(
     ("sensor_type", "direction", "feature", "mode"),
     [
