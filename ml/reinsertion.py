@@ -63,13 +63,18 @@ def reinsert(
         for n in turn:
             board.insert(n, rng=rng)
         change = sum([board.costs[n] for n in taken]) - sum([standing[-1] for standing in before])
-        if change > -hottest * cooling**step * math.log(1 - rng.random()):
+        if not is_accepted(change, temperature=hottest * cooling**step, rng=rng):
             board.put_back(before)
             continue
         cost += change
         if cost < lowest:
             lowest, best = cost, board.plan()
     return Searched(best, board.plan())
+
+
+def is_accepted(change: float, *, temperature: float, rng: Random) -> bool:
+    """Whether a plan so much dearer is gone on with: by exp(-change / temperature), a cheaper one always (Metropolis 1953)."""
+    return change <= -temperature * math.log(1 - rng.random())
 
 
 def _string_of(board: Board, *, rng: Random) -> list[int]:

@@ -16,7 +16,7 @@ from ml.board import Board
 from ml.calendars import calendar_of
 from ml.planning import Plan
 from ml.plant import Site
-from ml.reinsertion import reinsert
+from ml.reinsertion import COLDEST, HOTTEST, is_accepted, reinsert
 from ml.scheduling import Problem
 from ml.timetable import Calendar, Grid, Job, Place, Timetable, place_in_turn
 from ml.workload import jobs_of, read_orders
@@ -101,6 +101,32 @@ def test_on_a_busy_plant_all_stays_legal_and_a_search_that_ends_hot_gives_the_be
         assert costs[1] <= costs[2]
         begun = found.best
     assert costs[2] > costs[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "temperature", "share"), [(-5, 2.0, 1), (0, 2.0, 1), (1, 2.0, 0.6065), (2, 2.0, 0.3679), (2, 0.5, 0.0183), (60, 2.0, 0)]
+)
+def test_a_dearer_plan_is_gone_on_with_by_metropolis(change: float, temperature: float, share: float):
+    rng, n = Random(3), 40_000
+    accepted = sum(is_accepted(change, temperature=temperature, rng=rng) for _ in range(n)) / n
+    assert accepted == pytest.approx(share, abs=4 * (share * (1 - share) / n) ** 0.5)
+
+
+def test_the_search_asks_at_a_temperature_that_falls_from_the_hottest_to_the_coldest(monkeypatch: pytest.MonkeyPatch):
+    asked: list[float] = []
+
+    def noted(change: float, *, temperature: float, rng: Random) -> bool:
+        asked.append(temperature)
+        return is_accepted(change, temperature=temperature, rng=rng)
+
+    monkeypatch.setattr("ml.reinsertion.is_accepted", noted)
+    jobs = [Job(f"o{n}", f"m{n}", "main", 3 + n, 2, 0.0, 0, None, (("ann",),), (("ann",),), False) for n in range(5)]
+    problem = around_the_clock(jobs, horizon=48)
+    begun = place_in_turn(jobs, table=problem.table.copy(), previous={})
+    for stretch in ((0.0, 0.5), (0.5, 1.0)):
+        reinsert(problem, placed=begun, enough=0, seed=1, time_limit_s=600, steps_per_job=100, stretch=stretch)
+    mean_weight = 5
+    assert asked == pytest.approx(mean_weight * np.geomspace(HOTTEST, COLDEST, 501)[:-1])
 
 
 @settings(max_examples=40, deadline=None)
