@@ -62,6 +62,13 @@ PREDICTIONS = Contract(
         Column(
             "method", pa.string(), "how the sensor was forecast; observed: it is beyond its limit", one_of=("prophet", "linear", "observed")
         ),
+        Column(
+            "calibrated_on",
+            pa.int32(),
+            "so many simulated failures put the probabilities and times right; null: they are the forecast's own",
+            nullable=True,
+            low=1,
+        ),
         Column("model_version", pa.string(), "what computed it, with version and calibration; null: not kept then", nullable=True),
         Column("passages", JSON, "each limit of the leading sensor by itself, alarms and trips apart; null: not kept then", nullable=True),
         Column("note", pa.string(), "what a reader must know of it; empty where nothing"),

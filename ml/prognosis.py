@@ -39,6 +39,7 @@ PREDICTION_COLUMNS = (
     "limit_side",
     "limit_value",
     "method",
+    "calibrated_on",
     "note",
     "passages",
 )
@@ -50,7 +51,7 @@ class MachinePrognosis:
 
     Taking the highest probability, not a product over sensors: sensors of one machine see the same fault, so treating them as
     independent would count it several times. `leading_sensor_id` is None if no sensor comes near a limit. The probabilities
-    are None if no sensor could be forecast.
+    are None if no sensor could be forecast. `calibrated_on`: so many simulated failures put them right; None: they are the forecast's own.
     """
 
     machine_id: str
@@ -64,6 +65,7 @@ class MachinePrognosis:
     limit_side: LimitSide | None
     limit_value: float | None
     method: Method
+    calibrated_on: int | None
     forecasts: tuple[SensorForecast, ...]
     n_fallback: int
     note: str
@@ -127,8 +129,8 @@ def predictions_frame(prognoses: Iterable[tuple[str, MachinePrognosis]]) -> pd.D
     ]
     frame = pd.DataFrame(rows, columns=list(PREDICTION_COLUMNS))
     numbers = [c for c in PREDICTION_COLUMNS if c.startswith(("probability", "ttf", "limit_value"))]
-    words = [c for c in PREDICTION_COLUMNS if c not in (*numbers, "passages")]
-    return frame.astype({**dict.fromkeys(numbers, "float64"), **dict.fromkeys(words, "str")})
+    words = [c for c in PREDICTION_COLUMNS if c not in (*numbers, "calibrated_on", "passages")]
+    return frame.astype({**dict.fromkeys(numbers, "float64"), **dict.fromkeys(words, "str"), "calibrated_on": "Int32"})
 
 
 def _combine(machine_id: str, forecasts: tuple[SensorForecast, ...]) -> MachinePrognosis:
@@ -137,7 +139,7 @@ def _combine(machine_id: str, forecasts: tuple[SensorForecast, ...]) -> MachineP
     n_fallback = sum(f.is_fallback for f in forecasts)
     if not known:
         note = "; ".join(notes) or "no sensor with limits to forecast"
-        return MachinePrognosis(machine_id, None, None, None, None, None, None, None, None, None, "none", forecasts, n_fallback, note)
+        return MachinePrognosis(machine_id, None, None, None, None, None, None, None, None, None, "none", None, forecasts, n_fallback, note)
     lead = min(known, key=_urgency)
     is_near = bool(lead.probability_30d)
     return MachinePrognosis(
@@ -152,6 +154,7 @@ def _combine(machine_id: str, forecasts: tuple[SensorForecast, ...]) -> MachineP
         lead.limit_side if is_near else None,
         lead.limit_value if is_near else None,
         lead.method,
+        lead.calibrated_on,
         forecasts,
         n_fallback,
         "; ".join(notes),

@@ -29,7 +29,6 @@ NOW_POINTS = 3  # the median of so many last points is "the value now": a single
 N_PATHS = 300
 FIT_TIMEOUT_S = 10.0
 TRAJECTORY_STEP_H = 6
-PUT_RIGHT = "times put right by"  # so begins the note of such a forecast
 USED_UP = "the time budget is used up"
 
 
@@ -213,7 +212,7 @@ def put_right(found: SensorForecast, *, sensor: Sensor, calibration: Calibration
         ttf_p10_days=whole.ttf_p10_days,
         ttf_p50_days=whole.ttf_p50_days,
         ttf_p90_days=whole.ttf_p90_days,
-        note=f"{PUT_RIGHT} {stretch.n} failures of mode {mode}",
+        note=f"times put right by {stretch.n} failures of mode {mode}",
         calibrated_on=stretch.n,
         passages=tuple(calibrated(passage, stretch, horizon_days=horizon_days) for passage in found.passages),
     )

@@ -10,7 +10,6 @@ from assets.reporting import foresight, queries
 from assets.reporting.report import NOTHING, Chart, Figure, Section, charts, counted, table, tables
 from assets.reporting.scope import GRADE_ORDER, Scope
 from ml.plant import FAILURE_MODE_NAMES
-from ml.sensor_forecast import PUT_RIGHT
 
 LOW_HEALTH = 60
 _WORST_SENSORS = 20
@@ -204,5 +203,5 @@ def _fan(scope: Scope, found: pd.DataFrame) -> Chart | None:
         limit=float(first["limit_value"]),
         ttf_days=ttf,
         horizon_days=next(s.policy.prognosis.horizon_days for s in scope.sites if s.site == first["site"]),
-        put_right=f"{first['leading_sensor_id']}: {PUT_RIGHT}" in first["note"],
+        put_right=not pd.isna(first["calibrated_on"]),
     )

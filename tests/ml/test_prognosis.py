@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import ml.sensor_forecast
+from ml.conformal import Stretch
 from ml.plant import Band, Machine, Sensor
 from ml.prognosis import PREDICTION_COLUMNS, MachinePrognosis, predict_machine, predictions_frame
 from ml.sensor_forecast import SensorForecast, forecast
@@ -271,7 +272,14 @@ def test_predictions_make_one_row_each():
     assert list(table["failure_mode"]) == ["OHE", "PLU"]
     assert table["leading_sensor_id"].isna().tolist() == [False, True]
     assert str(table["ttf_p10_days"].dtype) == "float64"
+    assert table["calibrated_on"].isna().all()
     assert len(predictions_frame([])) == 0
+
+
+def test_a_prediction_says_by_how_many_failures_its_leading_sensor_was_put_right():
+    found = prognosis(calibration={"OHE": Stretch(57, -2.0, -1.0, 0.0)})
+    assert (found.leading_sensor_id, found.calibrated_on) == (HOT, 57)
+    assert predictions_frame([("OHE", found)])["calibrated_on"].tolist() == [57]
 
 
 def test_alarms_and_trips_of_the_leading_sensor_are_kept_apart():

@@ -264,7 +264,7 @@ def _fill_predictions(connection: Connection) -> None:
     predicted: dict[str, Any] = {
         "site": "north", "day": DAYS[6], "machine_id": "P-101", "failure_mode": "VIB", "as_of": at(7), "probability_7d": 0.42, "probability_30d": 0.93,
         "ttf_p10_days": 4.5, "ttf_p50_days": 9.25, "ttf_p90_days": 21.0, "leading_sensor_id": "P-101.vib", "limit_kind": "alarm", "limit_side": "high",
-        "limit_value": 7.1, "method": "prophet", "note": "", "incident_ids": [],
+        "limit_value": 7.1, "method": "prophet", "calibrated_on": 94, "note": "", "incident_ids": [],
     }  # fmt: skip
     connection.execute(insert(t.predictions).values(predicted))
     quiet = {
@@ -275,7 +275,14 @@ def _fill_predictions(connection: Connection) -> None:
         "limit_value": None,
         "limit_kind": None,
     }
-    no_date = {"ttf_p10_days": None, "ttf_p50_days": None, "ttf_p90_days": None, "limit_side": None, "method": "linear"}
+    no_date = {
+        "ttf_p10_days": None,
+        "ttf_p50_days": None,
+        "ttf_p90_days": None,
+        "limit_side": None,
+        "method": "linear",
+        "calibrated_on": None,
+    }
     connection.execute(insert(t.predictions).values(predicted | quiet | no_date))
 
 

@@ -324,6 +324,17 @@ def test_the_predicted_times_stand_beside_what_they_are_worth(build: Build) -> N
     assert column(shares, "times put right by") == ["100 simulated failures", "100 simulated failures", "94 simulated failures", None]
 
 
+def test_the_chart_of_a_prediction_says_whether_its_times_were_put_right(build: Build, ledger: Connection) -> None:
+    def told() -> str:
+        return next(c.alt for s in build("performance_summary").sections for c in s.charts if c.title.startswith("Prediction for"))
+
+    assert told().endswith("p10 in 4.5 days, p50 in 9.2 days, p90 in 21.0 days, put right by simulated failures.")
+    with ledger.begin_nested() as undone:
+        ledger.execute(update(t.predictions).values(calibrated_on=None))
+        assert told().endswith("p90 in 21.0 days, by the trend alone.")
+        undone.rollback()
+
+
 def predicted_fault(ledger: Connection, week: ModuleType, n: int, *, p10: float | None, p90: float | None, reached_on: int) -> None:
     """An order of day 0 for a machine of its own, repaired on day 5; from a day on its limit is seen to be reached."""
     order = ledger.execute(select(t.work_orders).where(t.work_orders.c.order_id == "WO-1")).mappings().one()
