@@ -36,7 +36,7 @@ from resources.validation_pages import ValidationPagesResource
     group_name="prognostics",
     owners=OWNERS,
     kinds={"prophet", "greatexpectations", "postgres"},
-    code_version="2",
+    code_version="3",
     partitions_def=site_days,
     deps=[
         incidents,
