@@ -1,6 +1,7 @@
 """Detectors in a real MLflow store: registered, addressed by alias, and loaded only as the bytes that were registered."""
 
 import hashlib
+import os
 import uuid
 from collections.abc import Iterator
 from datetime import date
@@ -13,7 +14,7 @@ from sqlalchemy import create_engine, make_url, text
 
 from ml.detectors.fleet import SiteDetector
 from ml.plant import Site
-from resources.models import CHALLENGER, CHAMPION, ArtifactRefused, ModelsResource, Registered, Training, zoneless
+from resources.models import CHALLENGER, CHAMPION, URI_VARIABLE, ArtifactRefused, ModelsResource, Registered, Training, zoneless
 
 START = pd.Timestamp("2026-03-02", tz="UTC")
 SITE = Site.model_validate(
@@ -81,7 +82,7 @@ def store(postgres: str) -> Iterator[str]:
     """URL of a database for MLflow alone; afterwards the process asks the store that it asked before."""
     import mlflow
 
-    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
+    before, named = (mlflow.get_tracking_uri(), mlflow.get_registry_uri()), os.environ.get(URI_VARIABLE)
     admin = create_engine(make_url(postgres).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
     name = f"mlflow_{uuid.uuid4().hex[:12]}"
     with admin.connect() as connection:
@@ -89,6 +90,9 @@ def store(postgres: str) -> Iterator[str]:
     yield make_url(postgres).set(drivername="postgresql+psycopg2", database=name).render_as_string(hide_password=False)
     mlflow.set_tracking_uri(before[0])
     mlflow.set_registry_uri(before[1])
+    os.environ.pop(URI_VARIABLE, None)  # MLflow names it there, and what is set up next would take it for a server that a person named
+    if named is not None:
+        os.environ[URI_VARIABLE] = named
     with admin.connect() as connection:
         connection.execute(text(f"drop database {name} with (force)"))
     admin.dispose()
