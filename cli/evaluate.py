@@ -124,8 +124,9 @@ def show(result: SetResult, *, seconds: float, console: Console) -> None:
         names = [name for name in result.rows[0] if name not in ("case", "not_trained")]
         heads = (Column(HEADS.get(name, name), justify="right", no_wrap=True) for name in names)
         cases = Table(Column("case", overflow="fold"), *heads, box=None, padding=(0, 1))
-        for row in result.rows:
-            cases.add_row(row["case"], *(_shown(row[name]) for name in names))
+        stems = [Path(row["case"]).stem for row in result.rows]
+        for row, stem in zip(result.rows, stems, strict=True):
+            cases.add_row(stem if stems.count(stem) == 1 else row["case"], *(_shown(row[name]) for name in names))
         console.print(cases)
     for sentence in result.said:
         console.print(sentence, style="dim", highlight=False, soft_wrap=True)
