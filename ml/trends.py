@@ -169,7 +169,8 @@ def _fit(hours: Floats, value: Floats, *, as_of: pd.Timestamp, seed: int, timeou
     except TimeoutError as error:
         raise NotFitted(f"no fit within {timeout_s:.1f} s") from error
     except (RuntimeError, ValueError, np.linalg.LinAlgError) as error:
-        raise NotFitted(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+        said = str(error).partition(" Command ")[0]  # CmdStan's own begins so, with the paths of its temporary files
+        raise NotFitted(said.splitlines()[0] if said else type(error).__name__) from error
     daily = np.zeros(24)
     if has_season:
         day = model.predict(pd.DataFrame({"ds": pd.date_range(origin, periods=24, freq="h")}))

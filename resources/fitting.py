@@ -1,9 +1,9 @@
 """Fits in processes of our own: one that hangs or dies costs its answer, never the run.
 
-Bounded are the optimiser and all Python around it, in time (a fit that lasts too long is killed with all it started) and in what a
-crash takes down. Not bounded: memory. A process costs 1 s of CPU, most of it Prophet's import, half of which the run would pay itself to
-fit in its own; it stays for the fits to come. It is started when the first fit is asked for, a second one only after WORTH_A_WORKER
-fits, since two share but 0.1 s a fit.
+Bounded are the optimiser and all Python around it, in time (a fit that lasts too long is killed with all it started), in memory (on
+Linux, `resources.fit_worker`) and in what a crash takes down. A process costs 1 s of CPU, most of it Prophet's import, half of which the
+run would pay itself to fit in its own; it stays for the fits to come. It is started when the first fit is asked for, a second one only
+after WORTH_A_WORKER fits, since two share but 0.1 s a fit.
 """
 
 import os

@@ -46,6 +46,31 @@ def dying(value):
     return honest(value)
 ml.trends.without_spikes = dying
 """
+PYTHON_EATS = """
+import ml.trends
+honest = ml.trends.without_spikes
+def hungry(value):
+    if value[0] > 1000:
+        bytearray(3 << 30)
+    return honest(value)
+ml.trends.without_spikes = hungry
+"""
+OPTIMISER_EATS = """
+import subprocess, types
+import cmdstanpy.model
+script = '''
+import pathlib
+said = pathlib.Path("SAID")
+try:
+    said.write_text(str(len(bytearray(6 << 30))))
+except MemoryError:
+    said.write_text("none")
+    raise
+'''
+def hungry(cmd, *args, **kwargs):
+    return subprocess.Popen([sys.executable, "-c", script], *args, **kwargs)
+cmdstanpy.model.subprocess = types.SimpleNamespace(**dict(vars(subprocess), Popen=hungry))
+"""
 OPTIMISER_HANGS = """
 import subprocess, types
 import cmdstanpy.model
@@ -135,8 +160,15 @@ def test_a_second_worker_starts_where_there_is_much_to_fit_and_no_third(tmp_path
     assert many[:3] == few
 
 
-@pytest.mark.parametrize(("sabotage", "why"), [(PYTHON_HANGS, "it hung and was killed after"), (PYTHON_DIES, "its process died")])
-def test_python_that_hangs_or_dies_costs_its_answer_and_the_others_are_given(tmp_path: Path, sabotage: str, why: str):
+@pytest.mark.parametrize(
+    ("sabotage", "why"),
+    [
+        (PYTHON_HANGS, "it hung and was killed after"),
+        (PYTHON_DIES, "its process died"),
+        (PYTHON_EATS, "it asked for more than 2 GiB of memory"),
+    ],
+)
+def test_python_that_hangs_dies_or_eats_costs_its_answer_and_the_others_are_given(tmp_path: Path, sabotage: str, why: str):
     """By three sensors of one machine, one of which brings the fit down."""
     sensors = (a_sensor("one"), a_sensor("bad", trip=5012), a_sensor("two"))
     machine = Machine(machine_id="m", machine_class="pump", sensors=sensors)
@@ -158,6 +190,14 @@ def test_an_optimiser_that_heeds_no_signal_is_killed_at_its_time_out(tmp_path: P
             fit(question(), within_s=60)
         assert time.monotonic() - begun < 30  # most of it is the start of the worker
         assert processes("deaf-optimiser-of-a-test") == []
+
+
+def test_an_optimiser_that_asks_for_too_much_memory_gets_none(tmp_path: Path):
+    said = tmp_path / "said"
+    started = program(tmp_path, OPTIMISER_EATS.replace("SAID", str(said)))
+    with fit_workers(program=started) as fit, pytest.raises(NotFitted, match=r"^Error during optimization!$"):
+        fit(question(), within_s=60)
+    assert said.read_text() == "none"
 
 
 def test_the_budget_ends_a_fit_that_its_own_time_out_would_let_go_on(tmp_path: Path):
