@@ -14,6 +14,7 @@ from assets.partitions import LOOK_BACK_DAYS, SiteDay, across_site, looking_back
 from assets.recording import OWNERS, Validations, column_schema, report
 from expectations.contracts import ANOMALY_SCORES
 from expectations.ledger_contracts import ALARM_KPIS, INCIDENT_ALARMS, INCIDENT_ASSESSMENTS
+from ml.detectors.forecast import MOST_REMEMBERED_DAYS, remembered_days
 from ml.detectors.windows import NEEDED
 from ml.evidence import COLUMNS as EVIDENCE_COLUMNS
 from ml.evidence import build_evidence
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from ml.detectors.fleet import SiteDetector
 
 GROUP = "state_detection"
-SETTLING_DAYS = 2  # the day before says whether a machine settles after a stop, and what the members remember: no more than a day
 
 
 @dg.asset(
@@ -42,7 +42,7 @@ SETTLING_DAYS = 2  # the day before says whether a machine settles after a stop,
     kinds={"numpy", "mlflow", "parquet", "greatexpectations"},
     code_version="3",
     partitions_def=site_days,
-    deps=[looking_back("machine_features", days=SETTLING_DAYS), across_site("detector_model")],
+    deps=[looking_back("machine_features", days=1 + MOST_REMEMBERED_DAYS), across_site("detector_model")],
     backfill_policy=dg.BackfillPolicy.single_run(),
     metadata={"dagster/column_schema": column_schema(ANOMALY_SCORES)},
     check_specs=[
@@ -77,7 +77,7 @@ def anomaly_scores(
     detectors: dict[str, tuple[SiteDetector, Champion]] = {}
     for site_day in site_days_of(context):
         site = plant.site(site_day.site)
-        start = site_day.looking_back(SETTLING_DAYS)
+        start = site_day.looking_back(1 + remembered_days(site.window_minutes))
         features = lake.read_days(
             "machine_features", site=site.site, start=start, end=site_day.day, columns=NEEDED, categories=("machine_id", "sensor_id")
         )

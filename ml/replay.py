@@ -18,6 +18,7 @@ from datetime import date, datetime, time, timedelta
 import pandas as pd
 
 from ml.detectors.fleet import NotTrainable, SiteDetector
+from ml.detectors.forecast import remembered_days
 from ml.features import build_features
 from ml.frames import UTC_TIME
 from ml.gate import objections, performance
@@ -29,7 +30,6 @@ from ml.quality import assess_sensors
 from ml.readings import parse_drop
 from ml.recent_windows import FEATURES, HISTORY_DAYS
 
-SETTLING = pd.Timedelta(days=2)  # scores of a day look at so much before it
 FIRST, PROMOTED = "first detector", "promoted"
 _RETRAINING_HOUR = time(3)
 _DAY = pd.Timedelta(days=1)
@@ -118,7 +118,7 @@ def replay(history: History, *, learn_until: pd.Timestamp, retrains: bool = True
     if history.features.empty:
         raise NoReadings(f"none of {history.n_rows} rows is a reading of {history.site.name}")
     site, window = history.site, pd.Timedelta(minutes=history.site.window_minutes)
-    starts = history.features["window_start"]
+    starts, remembered = history.features["window_start"], pd.Timedelta(days=remembered_days(site.window_minutes))
     end = starts.max() + window
     trainings: list[Training] = []
     at, champion = learn_until, None
@@ -136,7 +136,7 @@ def replay(history: History, *, learn_until: pd.Timestamp, retrains: bool = True
             scores_so_far = pd.concat(tables, ignore_index=True)
             champion, training = _again(history, champion=champion, scores=scores_so_far, at=start)
             trainings.append(training)
-        seen = history.features[(starts >= start - SETTLING) & (starts < stop)]
+        seen = history.features[(starts >= start - remembered) & (starts < stop)]
         version = max(n for n, training in enumerate(trainings, start=1) if training.made_a_champion)
         scores = champion.score(seen, site=site, model_version=version)
         tables.append(scores[scores["window_start"] >= start])

@@ -15,13 +15,14 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from assets.detection import SETTLING_DAYS, anomaly_scores
+from assets.detection import anomaly_scores
 from assets.partitions import SiteDay
 from cli.benches.false_alarms import false_alarms
 from cli.benches.figures import RUNS, Measured, alone, figure, side_by_side, timed
 from cli.environment import Environment
 from expectations.contracts import MACHINE_FEATURES
 from ml.detectors.fleet import SiteDetector
+from ml.detectors.forecast import remembered_days
 from ml.detectors.robust_z import largest
 from ml.detectors.windows import MachineWindows, each_machine, joined
 from ml.plant import Machine, Sensor, SensorType, Site
@@ -53,7 +54,7 @@ def detect() -> Iterator[Measured]:
     yield figure(f"detect.training_of_{MACHINES}_machines", [spent.cpu], "CPU-s", at_most=60)
     detector = trained[0]
     yield from members(detector, learned.head(20 * TRAINING_DAYS * PER_DAY * len(TYPES)), site=site)
-    since = pd.Timestamp(DAY - timedelta(days=SETTLING_DAYS - 1), tz="UTC")
+    since = pd.Timestamp(DAY - timedelta(days=remembered_days(site.window_minutes)), tz="UTC")
     with alone() as environment:
         yield from asset(detector, features[features["window_start"] >= since], site=site, environment=environment)
     yield from false_alarms()
@@ -117,7 +118,7 @@ def asset(detector: SiteDetector, features: pd.DataFrame, *, site: Site, environ
 
 
 def judge_all(detector: SiteDetector, windows: list[MachineWindows]) -> None:
-    """All members over both days that the asset reads."""
+    """All members over all days that the asset reads."""
     for of_machine in windows:
         detector.models[of_machine.machine_id].members.judge(of_machine)
 

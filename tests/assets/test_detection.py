@@ -34,7 +34,7 @@ DAY = date(2026, 10, 20)
 @pytest.mark.parametrize(
     ("asset", "upstream", "days"),
     [
-        (anomaly_scores, "machine_features", 2),
+        (anomaly_scores, "machine_features", 8),  # as many as the coarsest windows make it read
         (incidents, "anomaly_scores", 7),
         (failure_predictions, "machine_health", 4),  # today and the three days within which health may have fallen
         (failure_predictions, "machine_features", 10),

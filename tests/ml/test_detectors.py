@@ -8,6 +8,7 @@ import pytest
 
 from expectations.contracts import ANOMALY_SCORES, MEMBERS
 from ml.detectors.fleet import NotTrainable, SiteDetector
+from ml.detectors.forecast import remembered_days
 from ml.detectors.windows import roles
 from ml.incidents import alarms
 from ml.plant import Machine, Policy, Sensor, Site
@@ -279,17 +280,28 @@ def test_a_sensor_that_never_moved_is_refused_by_name_and_the_others_are_trained
     assert set(detector.models) == {"P1", "P2"}
 
 
-def test_a_day_scored_alone_and_within_a_fortnight_come_to_the_same(detector: SiteDetector) -> None:
-    day = START + pd.Timedelta(days=9)
-    whole = detector.score(HEALTHY, site=SITE, model_version=1)
-    of_day = HEALTHY[(HEALTHY["window_start"] >= day - pd.Timedelta(days=1)) & (HEALTHY["window_start"] < day + pd.Timedelta(days=1))]
-    alone = detector.score(of_day, site=SITE, model_version=1, since=day)
-    within = whole[(whole["window_start"] >= day) & (whole["window_start"] < day + pd.Timedelta(days=1))].reset_index(drop=True)
-    assert len(alone) == 2 * 144
-    numbers = [c for c in alone.columns if alone[c].dtype == np.float64]
-    # what a chart remembers is cut off after 128 windows, what it weighs then is not nothing
-    np.testing.assert_allclose(alone[numbers], within[numbers], atol=0.02)
-    pd.testing.assert_frame_equal(alone[["machine_id", "window_start", "state"]], within[["machine_id", "window_start", "state"]])
+@pytest.mark.parametrize("minutes", [5, 10, 20, 60, 180])
+def test_a_day_scored_with_the_days_it_remembers_and_within_all_of_them_come_to_the_same(minutes: int) -> None:
+    def stretched(at: pd.Series) -> pd.Series:
+        return (START + (at - START) * (minutes / 10)).dt.as_unit("us")
+
+    site = SITE.model_copy(update={"window_minutes": minutes})
+    features = HEALTHY.assign(window_start=stretched(HEALTHY["window_start"]))
+    detector = SiteDetector.fit(features, site=site, held_out_from=stretched(pd.Series([HELD_OUT]))[0], seed=7)
+    whole, starts = detector.score(features, site=site, model_version=1), features["window_start"]
+    one, numbers = pd.Timedelta(days=1), [c for c in whole.columns if whole[c].dtype == np.float64]
+    days = pd.date_range(START, starts.max(), freq="D")
+    apart: dict[int, list[float]] = {1: [], remembered_days(minutes): []}
+    for day in days[len(days) // 2 : -1 : max(1, len(days) // 12)]:
+        within = whole[(whole["window_start"] >= day) & (whole["window_start"] < day + one)].reset_index(drop=True)
+        for back, differences in apart.items():
+            of_days = features[(starts >= day - back * one) & (starts < day + one)]
+            alone = detector.score(of_days, site=site, model_version=1, since=day)
+            pd.testing.assert_frame_equal(alone[["machine_id", "window_start", "state"]], within[["machine_id", "window_start", "state"]])
+            differences.append(np.nanmax(np.abs((alone[numbers] - within[numbers]).to_numpy())))
+    assert len(apart[1]) > 2
+    assert max(apart[remembered_days(minutes)]) < 0.01
+    assert max(apart[1]) > 0.1 or minutes < 60, "the day before is not enough"
 
 
 def test_a_slow_drift_is_seen_by_the_cusum_and_the_forecast_while_hardly_a_single_window_is_odd(detector: SiteDetector) -> None:
