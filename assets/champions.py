@@ -1,4 +1,4 @@
-"""Which detector a site's runs use: MLflow's champion; where MLflow does not answer, the last one that the ledger knows to be verified.
+"""Which detector a site's runs use: MLflow's champion; where MLflow does not answer, the last one that lies verified in the cache.
 
 A champion is moved by the gate, by `maintenance models`, or by a person in the MLflow UI. Of the last nobody tells us: the first run
 that meets it writes its row, and says that it was found then.
@@ -20,6 +20,7 @@ from resources.ledger.learning import (
     promotions_of,
     record_promotion,
     version_record,
+    versions_of,
 )
 from resources.ledger.ledger import LedgerResource
 from resources.models import CHAMPION, DETECTOR, ArtifactRefused, Family, ModelsResource, ModelsUnreachable
@@ -49,27 +50,28 @@ def champion_of(site: str, *, ledger: LedgerResource, models: ModelsResource, no
             note_champion(connection, site=site, champion=version, noticed_by=noticed_by)
     except ModelsUnreachable as error:
         with ledger.begin() as connection:
-            last = last_verified(connection, site=site)
-        if last is None:
+            last = champions_trained_here(connection, site=site)
+            kept = [v for v, sha256 in last.items() if models.is_kept(site, v, artifact_sha256=sha256)]
+        if not last:
             dg.get_dagster_logger().warning("%s The ledger knows of no champion of %s either.", error, site)
             return None
-        warning = (
-            f"{error} Scored with version {last}, the last champion of {site} that the ledger knows; one promoted since would not be known."
-        )
+        latest = next(iter(last))
+        used = kept[0] if kept else latest
+        standing = f"the last champion of {site} that the ledger knows"
+        which = standing if used == latest else f"the last champion that lies in the cache: version {latest}, {standing}, does not"
+        warning = f"{error} Scored with version {used}, {which}; one promoted since would not be known."
         dg.get_dagster_logger().warning(warning)
-        return Champion(last, warning)
+        return Champion(used, warning)
     return Champion(version) if version is not None else None
 
 
-def last_verified(connection: Connection, *, site: str) -> int | None:
-    """The latest champion whose sha256 the ledger knows: one that was not trained here is never loaded."""
+def champions_trained_here(connection: Connection, *, site: str) -> dict[int, str]:
+    """version -> sha256 of the site's champions, the latest first: one that was not trained here is never loaded. None while nobody is."""
     if (standing := champion_at(connection, site=site)) is None or standing["to_version"] is None:
-        return None
-    for row in reversed(promotions_of(connection, site=site)):
-        if row["is_promoted"] and row["to_version"] is not None and version_record(connection, site=site, version=row["to_version"]):
-            version: int = row["to_version"]
-            return version
-    return None
+        return {}
+    known = {row["version"]: row["artifact_sha256"] for row in versions_of(connection, site=site)}
+    in_turn = [row["to_version"] for row in reversed(promotions_of(connection, site=site)) if row["is_promoted"]]
+    return {version: known[version] for version in in_turn if version in known}
 
 
 def load_champion(champion: Champion, *, ledger: LedgerResource, models: ModelsResource, site: Site) -> "SiteDetector":

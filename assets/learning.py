@@ -55,7 +55,7 @@ def detector_model(
     models: ModelsResource,
     plant: PlantResource,
 ) -> dg.MaterializeResult:
-    """The site's detector: robust z, PCA (T2 and Q) and Isolation Forest per machine, fused and calibrated on held-out days.
+    """The site's detector: robust z, EWMA, CUSUM, PCA (T2 and Q), Isolation Forest and a forecast, fused and calibrated on held-out days.
 
     Trained on finished, healthy days (incidents, maintenance and machine-days with a distrusted sensor cut out; machines with a
     leaking column or nothing but constant sensors refused by name), logged and registered in MLflow as

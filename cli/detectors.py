@@ -176,6 +176,8 @@ def champion_then(environment: Environment, *, site: str | None, at: str | None)
         except CommandError as error:
             doubt = "" if asked else f" Whether that still holds is not known. {error}"
         row = champion_at(connection, site=name, at=asked)
+        if broken_links(promotions_of(connection, site=name)):
+            doubt += " Do not rely on it: somebody changed the history of the champions; `maintenance models verify` says where."
     then = asked or datetime.now(UTC)
     when = f"on {then.astimezone(UTC):%Y-%m-%d at %H:%M:%S} UTC"
     if row is None:

@@ -25,25 +25,33 @@ Told = dict[str, Any]
 
 
 def find_incident(connection: Connection, words: str) -> str:
-    """The incident that the words name, or the only one whose name begins so. Raises CommandError, which names those that are near."""
+    """The incident that the words name, or the only one whose name begins so. Raises CommandError, which names those that are near.
+
+    One that no day knows any more is meant only by its whole name, unless there is no other.
+    """
     found = incident_ids(connection, prefix=words)
     if words in found:
         return words
+    known = latest_verdicts(connection, found)
+    found = [i for i in found if i in known] or found
     if len(found) == 1:
         return found[0]
     if found:
-        verdicts = latest_verdicts(connection, found[-MAX_NAMED:])
-        named = ", ".join(f"{i} ({verdicts[i].replace('_', ' ')})" if i in verdicts else i for i in found[-MAX_NAMED:])
+        named = ", ".join(f"{i} ({known[i].replace('_', ' ')})" if i in known else i for i in found[-MAX_NAMED:])
         more = f"the latest {MAX_NAMED} of {len(found)}" if len(found) > MAX_NAMED else f"{len(found)}"
         raise CommandError(f"The names of {more} incidents begin with {words!r}; name one of them: {named}.")
-    known = incident_ids(connection)
-    if not known:
+    every = incident_ids(connection)
+    if not every:
         raise CommandError(f"There is no incident {words!r}: the ledger has none.")
-    machines = sorted({i.partition("@")[0] for i in known})
-    near = difflib.get_close_matches(words, known, n=3) or difflib.get_close_matches(words.partition("@")[0], machines, n=3)
+    machines = sorted({i.partition("@")[0] for i in every})
+    near = difflib.get_close_matches(words, every, n=3) or difflib.get_close_matches(words.partition("@")[0], machines, n=3)
     if near:
         raise CommandError(f"There is no incident {words!r}; near it are {', '.join(near)}.")
     raise CommandError(f"There is no incident {words!r}: a name is machine and onset; there are incidents of {', '.join(machines)}.")
+
+
+def vanished(incident_id: str) -> str:
+    return f"No day knows {incident_id} any more: since its days were scored anew, by another champion or with late readings, it is gone."
 
 
 def explanation(connection: Connection, incident_id: str, *, day: date | None, sites: Sequence[Site]) -> Told:
@@ -51,7 +59,7 @@ def explanation(connection: Connection, incident_id: str, *, day: date | None, s
     frame = assessments_of(connection, incident_id)
     days = [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
     if not days:
-        raise CommandError(f"No day knows {incident_id} any more: readings that came late made it vanish.")
+        raise CommandError(vanished(incident_id))
     chosen = days[-1] if day is None else next((row for row in days if row["day"] == day), None)
     if chosen is None:
         raise CommandError(f"{incident_id} was not judged on {day}; it was on {', '.join(str(row['day']) for row in days)}.")

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime
 
 from cli.environment import Environment
 from cli.errors import CommandError
-from cli.inspect import find_incident
+from cli.inspect import find_incident, vanished
 from cli.planner import ledger_of
 from ml.feedback import precision_of
 from resources.ledger.findings import Label, label_incidents, labelled_incidents, labels_of
@@ -19,7 +19,10 @@ def put_label(environment: Environment, incident: str, label: str, *, operator: 
         raise CommandError(str(error)) from error
     with ledger_of(environment).begin() as connection:
         incident_id = find_incident(connection, incident)
-        site = str(assessments_of(connection, incident_id)["site"].iloc[0])
+        assessments = assessments_of(connection, incident_id)
+        if assessments.empty:
+            raise CommandError(vanished(incident_id))
+        site = str(assessments["site"].iloc[0])
         before = labels_of(connection, incident_id)
         label_incidents(connection, [incident_id], said)
         precision = precision_of(labelled_incidents(connection, site=site, before=date.max)["label"])

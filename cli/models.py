@@ -16,7 +16,8 @@ EverySiteOption = Annotated[Optional[str], typer.Option(help="Only this site.")]
 FormatOption = Annotated[Literal["text", "json"], typer.Option("--format", help="json for other programs.")]
 OperatorOption = Annotated[str, typer.Option(help="Who decides.")]
 WhyOption = Annotated[str, typer.Option(help="Why.")]
-VersionArgument = Annotated[int, typer.Argument(help="The version, a number as in `maintenance models list`.")]
+MAX_VERSION = 2**31 - 1  # of a column of the ledger
+VersionArgument = Annotated[int, typer.Argument(min=1, max=MAX_VERSION, help="The version, a number as in `maintenance models list`.")]
 
 
 @models.command("list")
@@ -33,7 +34,7 @@ def list_models(site: EverySiteOption = None, form: FormatOption = "text", home:
 @models.command()
 def compare(
     version: VersionArgument,
-    other: Annotated[int, typer.Argument(help="The version to compare it with.")],
+    other: Annotated[int, typer.Argument(min=1, max=MAX_VERSION, help="The version to compare it with.")],
     site: SiteOption = None,
     home: HomeOption = None,
     plant: PlantOption = None,

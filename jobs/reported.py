@@ -37,7 +37,7 @@ def parse_time(text: str) -> datetime:
     except ValueError as error:
         raise ValueError(f"{text!r} is not an ISO 8601 time such as 2026-11-20T08:00:00+01:00.") from error
     if at.tzinfo is None:
-        raise ValueError(f"{text!r} has no offset from UTC; write it as {text}+00:00 or with the site's offset.")
+        raise ValueError(f"{text!r} has no offset from UTC; write it as {at.isoformat()}+00:00 or with the site's offset.")
     return at
 
 

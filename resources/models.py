@@ -221,6 +221,10 @@ class ModelsResource(dg.ConfigurableResource):
         with self._answering() as client:
             client.update_model_version(family.name_for(site), str(version), spaced(description))
 
+    def is_kept(self, site: str, version: int, *, artifact_sha256: str, family: Family = DETECTOR) -> bool:
+        """Whether the cache has it, so that MLflow need not be asked."""
+        return self._kept(site, version, artifact_sha256=artifact_sha256, family=family).exists()
+
     def load(self, site: str, version: int, *, artifact_sha256: str, family: Family = DETECTOR) -> bytes:
         """The model's bytes, from the cache or from MLflow.
 

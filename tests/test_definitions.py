@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 
 from definitions import defs
+from expectations.contracts import MEMBERS
 from tests.conftest import CHECKOUT
 
 GROUPS = {
@@ -51,6 +52,11 @@ def test_each_asset_says_what_it_is_who_owns_it_and_what_it_is_made_of(name: str
     assert spec.owners
     assert spec.kinds
     assert spec.code_version
+
+
+def test_the_detector_names_all_of_its_members() -> None:
+    said = str(specs()["detector_model"].description).lower()
+    assert [member for member in MEMBERS if member.replace("_", " ").removeprefix("pca ") not in said] == []
 
 
 def test_every_dependency_and_every_check_names_an_asset_that_is_there() -> None:

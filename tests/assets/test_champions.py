@@ -151,6 +151,26 @@ def test_with_mlflow_gone_a_champion_that_was_not_trained_here_is_passed_over(le
     assert use(gone(tmp_path), ledger) is None, "the alias was taken away"
 
 
+def test_with_mlflow_gone_before_a_new_champion_was_fetched_the_one_before_it_goes_on(ledger: LedgerResource, tmp_path: Path) -> None:
+    models = gone(tmp_path)
+    row = {"site": "plant", "is_promoted": True, "who": "w", "why": "w", "comparison": {}}
+    trainings = {version: training(version) for version in (1, 2, 3)}
+    for version, trained in trainings.items():
+        known(ledger, Registered(version, "r", trained.artifact_sha256))
+        with ledger.begin() as connection:
+            record_promotion(connection, row | {"from_version": version - 1 or None, "to_version": version})
+    for version in (1, 2):
+        kept = Path(models.cache, "plant", f"v{version}-{trainings[version].artifact_sha256[:16]}.bin")
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_bytes(trainings[version].artifact)
+    champion = use(models, ledger)
+    assert champion is not None
+    assert champion.version == 2
+    assert champion.warning is not None
+    assert "Scored with version 2, the last champion that lies in the cache: version 3, the last champion of plant" in champion.warning
+    assert load_champion(champion, ledger=ledger, models=models, site=SITE).to_bytes() == trainings[2].artifact
+
+
 def test_a_version_that_the_ledger_does_not_know_is_refused(ledger: LedgerResource, tmp_path: Path) -> None:
     with pytest.raises(dg.Failure, match="version 9, which the ledger does not know: it was not trained here"):
         load_champion(Champion(9), ledger=ledger, models=gone(tmp_path), site=SITE)

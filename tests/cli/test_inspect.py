@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from sqlalchemy import delete, insert, update
+from sqlalchemy import delete, insert, literal, select, update
 
 from cli import labelling
 from cli.environment import Environment
@@ -61,14 +61,32 @@ def shown(found: dict[str, Any], *, width: int = 120) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
+def also_judged(ledger: LedgerResource, incident_id: str) -> None:
+    """As the latest day judged the one of P1."""
+    a = incident_assessments
+    same = [literal(incident_id).label(c.name) if c.name == "incident_id" else c for c in a.c]
+    with ledger.begin() as connection:
+        connection.execute(insert(a).from_select([c.name for c in a.c], select(*same).where(a.c.day == DAYS[2])))
+
+
 def test_a_name_or_how_only_one_begins_is_found(history: LedgerResource) -> None:
     with history.begin() as connection:
         assert [find_incident(connection, words) for words in (ID, "P1", "P1@2026-10-05")] == [ID] * 3
 
 
+def test_one_that_no_day_knows_any_more_is_meant_only_by_its_whole_name(history: LedgerResource) -> None:
+    """P2's was known when its order was opened; its days, scored anew, do not know it."""
+    with history.begin() as connection:
+        assert find_incident(connection, "P") == ID
+        assert find_incident(connection, "P2") == "P2@i", "there is no other"
+        assert find_incident(connection, "P2@i") == "P2@i"
+
+
 def test_another_name_is_answered_with_those_that_are_near(history: LedgerResource) -> None:
+    also_judged(history, "P2@i")
     answers = {
-        "P": "The names of 2 incidents begin with 'P'; name one of them: P1@2026-10-05T06:00Z (false positive suspected), P2@i.",
+        "P": "The names of 2 incidents begin with 'P'; name one of them: "
+        "P1@2026-10-05T06:00Z (false positive suspected), P2@i (false positive suspected).",
         "P1@2026-10-05T07:00Z": "There is no incident 'P1@2026-10-05T07:00Z'; near it are P1@2026-10-05T06:00Z.",
         "P12": "There is no incident 'P12'; near it are P2, P1.",
         # an underscore is no wildcard
@@ -256,3 +274,11 @@ def test_label_writes_who_and_why_and_says_what_the_labels_amount_to(history: Le
     for label, operator, words in (("perhaps", "ada", "must be confirmed or false_alarm"), ("confirmed", " ", "cannot be audited")):
         with pytest.raises(CommandError, match=words):
             put_label(environment, ID, label, operator=operator, why="x")
+
+
+def test_an_incident_that_no_day_knows_any_more_gets_no_label(history: LedgerResource, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labelling, "ledger_of", lambda environment: history)
+    with pytest.raises(CommandError, match=r"No day knows P2@i any more: since its days were scored anew"):
+        put_label(Environment(Home(Path()), Path(), (site(),), ""), "P2@i", "confirmed", operator="ada", why="x")
+    with history.begin() as connection:
+        assert labels_of(connection, "P2@i") == []

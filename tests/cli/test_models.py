@@ -141,6 +141,9 @@ def test_two_versions_are_compared_on_the_same_days(say: Say, environment: Envir
         (("compare", "1", "9"), "The ledger knows no version 9 of the detector of plant"),
         (("promote", "1", *WHO, "--site", "nowhere"), "The plant has no site 'nowhere'; it has plant."),
         (("promote", "1", "--operator", " ", "--why", "x"), "Say who decides (--operator) and why (--why)"),
+        (("champion", "--at", "2026-11-20"), "write it as 2026-11-20T00:00:00+00:00 or with"),
+        (("promote", "99999999999", *WHO), "Invalid value for 'version'"),
+        (("compare", "1", "0"), "Invalid value for 'other'"),
         (("champion", "--at", "yesterday"), "'yesterday' is not an ISO 8601 time"),
         (("champion", "--at", "2999-01-01T00:00:00+00:00"), "lies in the future; who will be champion then nobody knows."),
     ],
@@ -187,9 +190,12 @@ def test_a_history_that_somebody_has_changed_is_not_verified(say: Say, environme
             connection.execute(text("update promotions set who = :who where place = 1"), {"who": who})
             connection.execute(text("alter table promotions enable trigger promotions_are_history"))
 
+    assert "Do not rely on it" not in say("champion")[1]
     change("bob")
     code, _, err = say("verify")
+    _, told, _ = say("champion")
     change("gate")
+    assert told.endswith(" Do not rely on it: somebody changed the history of the champions; `maintenance models verify` says where.\n")
     assert code == 2
     assert "promotion 1 of plant" in err
     assert "was changed after it was written" in err

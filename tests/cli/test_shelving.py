@@ -104,7 +104,7 @@ def test_what_ran_out_is_no_longer_listed_but_kept(say: Say, stored: LedgerResou
 
 
 NO_END = "Say when it is over, with either --until or --for: nothing is shelved without an end."
-NO_OFFSET = "'2026-11-20T08:00' has no offset from UTC; write it as 2026-11-20T08:00+00:00 or with the site's offset."
+NO_OFFSET = "'2026-11-20T08:00' has no offset from UTC; write it as 2026-11-20T08:00:00+00:00 or with the site's offset."
 NO_MACHINE = "There is no machine 'P9' in the plant; an incident is machine and onset: P9@2026-11-20T08:10Z."
 
 
