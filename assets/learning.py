@@ -108,7 +108,14 @@ def detector_model(
                 check_name="challenger_passes_the_gate",
                 passed=promotion["is_promoted"],
                 severity=dg.AssetCheckSeverity.WARN,
-                metadata={"why": promotion["why"], "table": dg.MetadataValue.md(comparison.table), **comparison.figures},
+                # the check's latest result may be of any site
+                metadata={
+                    "site": context.partition_key,
+                    "version": registered.version,
+                    "why": promotion["why"],
+                    "table": dg.MetadataValue.md(comparison.table),
+                    **comparison.figures,
+                },
             )
         ],
     )

@@ -19,6 +19,7 @@ from assets.advisory import _plan
 from assets.partitions import SiteDay, range_tags
 from cli.process import Stages
 from cli.revalidate import Revalidation, Span, apply, bring_up_to_date, look
+from ml.detectors.forecast import remembered_days
 from ml.plant import ApprovalPolicy
 from ml.policy import OrderProposal
 from resources.ledger.deeds import Decision
@@ -116,7 +117,7 @@ def test_the_served_model_scores_as_the_asset_did(chain: Chain) -> None:
 
     from resources.models import zoneless
 
-    features = chain.lake.read_days("machine_features", site="hamburg", start=LAST - timedelta(days=1), end=LAST)
+    features = chain.lake.read_days("machine_features", site="hamburg", start=LAST - timedelta(days=remembered_days(10)), end=LAST)
     loaded = mlflow.pyfunc.load_model("models:/detector-hamburg@champion")
     assert {c.name for c in loaded.metadata.get_input_schema()} == set(features.columns)
     served = loaded.predict(zoneless(features))
@@ -303,6 +304,15 @@ def test_every_check_of_the_chain_was_recorded_and_held(chain: Chain) -> None:
     records = chain.launcher.instance.get_run_records(dg.RunsFilter(job_name="process_site_day"))
     assert len(records) >= 2
     assert all(r.dagster_run.status is dg.DagsterRunStatus.SUCCESS for r in records)
+
+
+def test_the_check_of_a_training_says_of_which_site_and_version_it_speaks(chain: Chain) -> None:
+    [record] = chain.launcher.instance.get_run_records(dg.RunsFilter(job_name="train_detectors"))
+    entries = chain.launcher.instance.all_logs(record.dagster_run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    [said] = [e.dagster_event.event_specific_data for e in entries if e.dagster_event]
+    assert said.check_name == "challenger_passes_the_gate"
+    assert said.passed
+    assert (said.metadata["site"].value, said.metadata["version"].value) == ("hamburg", 1)
 
 
 def test_a_decision_gates_the_schedule(chain: Chain) -> None:
