@@ -37,7 +37,7 @@ MOST_REMEMBERED_DAYS = 7
 def remembered_days(window_minutes: int) -> int:
     """How many whole days before a day its scores rest on; this member remembers longest, a running spread about a running level.
 
-    With windows of 5 minutes 1 day, of 10 to 30 minutes 2, of an hour 3; what lies further back moves no score by 0.01. At most
+    With windows of 5 minutes 1 day, of 10 minutes 2, of an hour 3; what lies further back moves no score by 0.01. At most
     MOST_REMEMBERED_DAYS: windows of more than 4 hours would remember longer, and are scored as after a start of the machine a week ago.
     """
     windows = 2 * (memory_of(window_minutes) + SMOOTHED_WINDOWS) + HORIZON_WINDOWS + N_LAGS - 1
