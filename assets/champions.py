@@ -56,7 +56,7 @@ def champion_of(site: str, *, ledger: LedgerResource, models: ModelsResource, no
             dg.get_dagster_logger().warning("%s The ledger knows of no champion of %s either.", error, site)
             return None
         latest = next(iter(last))
-        used = kept[0] if kept else latest
+        used = next(iter(kept), latest)
         standing = f"the last champion of {site} that the ledger knows"
         which = standing if used == latest else f"the last champion that lies in the cache: version {latest}, {standing}, does not"
         warning = f"{error} Scored with version {used}, {which}; one promoted since would not be known."
@@ -66,7 +66,7 @@ def champion_of(site: str, *, ledger: LedgerResource, models: ModelsResource, no
 
 
 def champions_trained_here(connection: Connection, *, site: str) -> dict[int, str]:
-    """version -> sha256 of the site's champions, the latest first: one that was not trained here is never loaded. None while nobody is."""
+    """version -> sha256 of the site's champions, the latest first: one that was not trained here is never loaded. Empty while nobody is."""
     if (standing := champion_at(connection, site=site)) is None or standing["to_version"] is None:
         return {}
     known = {row["version"]: row["artifact_sha256"] for row in versions_of(connection, site=site)}

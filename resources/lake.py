@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from expectations.contracts import CONTRACTS
 from resources.home import table_file
-from resources.parquet import write_parquet
+from resources.parquet import read_encoded, write_parquet
 
 
 class LakeResource(dg.ConfigurableResource):
@@ -55,8 +55,7 @@ class LakeResource(dg.ConfigurableResource):
         path = self.path(table, site=site, day=day)
         if not path.exists():
             return None
-        # ParquetFile, not read_table: the folders' names (day=, site=) must not become columns.
-        return pq.ParquetFile(path, read_dictionary=list(encoded)).read(columns=list(columns) if columns else None)
+        return read_encoded(path, encoded=encoded, columns=columns)
 
     def read(self, table: str, *, site: str, day: date, columns: Sequence[str] | None = None) -> pd.DataFrame | None:
         stored = self.read_arrow(table, site=site, day=day, columns=columns)

@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -23,10 +23,11 @@ def write_parquet(table: pa.Table, path: Path) -> None:
         pq.write_table(table, file, **parquet_options(table.schema))
 
 
-def read_encoded(path: Path) -> pa.Table:
-    """Readings, with their sensor ids dictionary-encoded as they are stored: a million rows take 14 ms of CPU instead of 23."""
-    with pq.ParquetFile(path, read_dictionary=["sensor_id"]) as file:
-        return file.read()
+def read_encoded(path: Path, *, encoded: Sequence[str] = ("sensor_id",), columns: Sequence[str] | None = None) -> pa.Table:
+    """The table, the texts in the columns `encoded` dictionary-encoded as they are stored: a million readings take 14 ms of CPU, not 23."""
+    # ParquetFile, not read_table: the folders' names (day=, site=) must not become columns.
+    with pq.ParquetFile(path, read_dictionary=list(encoded)) as file:
+        return file.read(columns=list(columns) if columns else None)
 
 
 def parquet_options(schema: pa.Schema) -> dict[str, Any]:

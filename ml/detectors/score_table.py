@@ -21,7 +21,7 @@ def score_table(scored: Sequence[Scored], *, model_version: int) -> pd.DataFrame
     """In the order given; types as in the contract."""
     lengths = np.array([len(s.starts) for s in scored], dtype=np.int64)
     n = int(lengths.sum())
-    rows = _stacked([s.rows + at for s, at in zip(scored, np.cumsum(lengths) - lengths, strict=True)], np.empty(0, np.int64))
+    rows = _places([s.rows for s in scored], lengths=lengths, none=np.empty(0, np.int64))
 
     def spread(values: Floats) -> pa.Array:
         column, is_null = np.full(n, np.nan), np.ones(n, dtype=np.bool_)
@@ -60,13 +60,18 @@ def _stacked(parts: Sequence[NDArray[Any]], none: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate(parts) if parts else none
 
 
+def _places(parts: Sequence[Ints], *, lengths: Ints, none: Ints) -> Ints:
+    """Places in tables of these lengths, as places in the tables put one below the other."""
+    return _stacked([part + at for part, at in zip(parts, np.cumsum(lengths) - lengths, strict=True)], none)
+
+
 def _texts(scored: Sequence[Scored], *, rows: Ints, n: int) -> tuple[pa.Array, pa.Array]:
     """(top_sensor_id, moved_sensors as JSON) of all n rows, put together by columns: a row at a time took longer than all members."""
     names = pa.array([sensor_id for s in scored for sensor_id in s.sensor_ids], pa.string())
-    first_sensor = np.cumsum([0, *(len(s.sensor_ids) for s in scored)])
-    first_row = np.cumsum([0, *(len(s.rows) for s in scored)])
+    n_sensors = np.array([len(s.sensor_ids) for s in scored], dtype=np.int64)
+    n_rows = np.array([len(s.rows) for s in scored], dtype=np.int64)
     none = (0, MAX_NAMED_SENSORS)
-    place = _stacked([s.place + at for s, at in zip(scored, first_sensor, strict=False)], np.empty(none, np.int64))
+    place = _places([s.place for s in scored], lengths=n_sensors, none=np.empty(none, np.int64))
     is_named = _stacked([s.is_named for s in scored], np.empty(none, np.bool_))
     quantity = _stacked([s.quantity for s in scored], np.empty(none, np.int64))
     shares = _as_texts(_stacked([s.share for s in scored], np.empty(none)), decimals=4, then=', "z": ')
@@ -78,8 +83,8 @@ def _texts(scored: Sequence[Scored], *, rows: Ints, n: int) -> tuple[pa.Array, p
         parts = (led.take(pa.array(place[:, i])), shares[i], zs[i], features.take(pa.array(quantity[:, i])))
         pieces.append(pc.if_else(pa.array(is_named[:, i]), pc.binary_join_element_wise(*parts, ""), ""))
     texts = pc.binary_join_element_wise("{", *pieces, "}", "") if pieces else pa.nulls(len(place), pa.string())
-    told = _stacked([s.told + at for s, at in zip(scored, first_row, strict=False)], np.empty(0, np.int64))
-    top = _stacked([s.top + at for s, at in zip(scored, first_sensor, strict=False)], np.empty(0, np.int64))
+    told = _places([s.told for s in scored], lengths=n_rows, none=np.empty(0, np.int64))
+    top = _places([s.top for s in scored], lengths=n_sensors, none=np.empty(0, np.int64))
     return names.take(_placed(top, rows, n=n)), pc.fill_null(texts.take(_placed(np.arange(len(told)), rows[told], n=n)), "{}")
 
 

@@ -117,6 +117,7 @@ def _moved(pool: Sequence[Looked], surprise: Floats, *, is_unusual: NDArray[np.b
     n_moved, top = np.zeros((2, len(surprise)), dtype=np.int64)
     place, quantity = np.zeros((2, len(surprise), MAX_NAMED_SENSORS), dtype=np.int64)
     share, z = np.zeros((2, len(surprise), MAX_NAMED_SENSORS))
+    is_told = is_unusual.copy()
     for width in np.unique(n_sensors):
         judged = [m.judged for m in pool if len(m.model.members.sensor_ids) == width]
         at = np.flatnonzero(np.repeat(n_sensors == width, n_rows))
@@ -124,11 +125,11 @@ def _moved(pool: Sequence[Looked], surprise: Floats, *, is_unusual: NDArray[np.b
         all_z, all_quantities = np.concatenate([j.z for j in judged]), np.concatenate([j.quantity for j in judged])
         n_moved[at] = (np.abs(all_z) >= MOVED_Z).sum(axis=1)
         top[at] = shares.argmax(axis=1) + first_sensor[at]
-        some = np.flatnonzero(is_unusual[at] | (n_moved[at] > 0))
+        is_told[at] |= n_moved[at] > 0
+        some = np.flatnonzero(is_told[at])
         order = np.argsort(-shares[some], axis=1, kind="stable")[:, :MAX_NAMED_SENSORS]
         told = np.ix_(at[some], np.arange(order.shape[1]))
         place[told] = order + first_sensor[at[some], None]
         share[told], z[told], quantity[told] = (np.take_along_axis(a[some], order, axis=1) for a in (shares, all_z, all_quantities))
-    is_told = is_unusual | (n_moved > 0)
     of_told = {"place": place, "is_named": share >= MIN_NAMED_SHARE, "share": share, "z": z, "quantity": quantity}
     return {"n_moved": n_moved, "top": top, "told": np.flatnonzero(is_told), **{name: a[is_told] for name, a in of_told.items()}}

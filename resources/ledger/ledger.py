@@ -4,9 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from sqlalchemy import Connection, Engine, create_engine, text
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 LEDGER_VARIABLE = "SMART_MAINTENANCE_LEDGER_URL"
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -32,11 +36,17 @@ class LedgerResource(dg.ConfigurableResource):
 def migrate(url: str) -> None:
     """Bring the ledger to the newest revision; two processes at once take turns."""
     from alembic import command
-    from alembic.config import Config
 
     with engine_for(url).begin() as connection:
         connection.execute(text("select pg_advisory_xact_lock(hashtext('smart_maintenance.migrate'))"))
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(alembic_config(connection), "head")
+
+
+def alembic_config(connection: Connection) -> "Config":
+    """Our migrations, over this connection."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    return config

@@ -27,57 +27,36 @@ from resources.fit_worker import serve
 serve(Connection(int(sys.argv[1])))
 """
 # of the sensor that is named so; the others are fitted as ever
-PYTHON_HANGS = """
-import ml.trends
-honest = ml.trends.without_spikes
-def endless(value):
-    while value[0] > 1000:
-        pass
-    return honest(value)
-ml.trends.without_spikes = endless
-"""
-PYTHON_DIES = """
+BY_PYTHON = """
 import os, signal
 import ml.trends
 honest = ml.trends.without_spikes
-def dying(value):
+def sabotaged(value):
     if value[0] > 1000:
-        os.kill(os.getpid(), signal.SIGSEGV)
+        {deed}
     return honest(value)
-ml.trends.without_spikes = dying
+ml.trends.without_spikes = sabotaged
 """
-PYTHON_EATS = """
-import ml.trends
-honest = ml.trends.without_spikes
-def hungry(value):
-    if value[0] > 1000:
-        bytearray(3 << 30)
-    return honest(value)
-ml.trends.without_spikes = hungry
-"""
-OPTIMISER_EATS = """
+PYTHON_HANGS = BY_PYTHON.format(deed="while True: pass")
+PYTHON_DIES = BY_PYTHON.format(deed="os.kill(os.getpid(), signal.SIGSEGV)")
+PYTHON_EATS = BY_PYTHON.format(deed="bytearray(3 << 30)")
+# of all sensors: another process in place of CmdStan's
+BY_OPTIMISER = """
 import subprocess, types
 import cmdstanpy.model
-script = '''
+def sabotaged(cmd, *args, **kwargs):
+    return subprocess.Popen([sys.executable, "-c", {script!r}, "optimiser-of-a-test"], *args, **kwargs)
+cmdstanpy.model.subprocess = types.SimpleNamespace(**dict(vars(subprocess), Popen=sabotaged))
+"""
+HEEDS_NO_SIGTERM = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+EATS = """
 import pathlib
-said = pathlib.Path("SAID")
+said = pathlib.Path({said!r})
 try:
     said.write_text(str(len(bytearray(6 << 30))))
 except MemoryError:
     said.write_text("none")
     raise
-'''
-def hungry(cmd, *args, **kwargs):
-    return subprocess.Popen([sys.executable, "-c", script], *args, **kwargs)
-cmdstanpy.model.subprocess = types.SimpleNamespace(**dict(vars(subprocess), Popen=hungry))
-"""
-OPTIMISER_HANGS = """
-import subprocess, types
-import cmdstanpy.model
-def deaf(cmd, *args, **kwargs):  # a process that does not heed SIGTERM, in place of CmdStan's
-    script = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
-    return subprocess.Popen([sys.executable, "-c", script, "deaf-optimiser-of-a-test"], *args, **kwargs)
-cmdstanpy.model.subprocess = types.SimpleNamespace(**dict(vars(subprocess), Popen=deaf))
 """
 ERROR_OF_OURS = """
 import ml.trends
@@ -184,17 +163,17 @@ def test_python_that_hangs_dies_or_eats_costs_its_answer_and_the_others_are_give
 
 
 def test_an_optimiser_that_heeds_no_signal_is_killed_at_its_time_out(tmp_path: Path):
-    with fit_workers(program=program(tmp_path, OPTIMISER_HANGS)) as fit:
+    with fit_workers(program=program(tmp_path, BY_OPTIMISER.format(script=HEEDS_NO_SIGTERM))) as fit:
         begun = time.monotonic()
         with timeout_of(2.0), pytest.raises(NotFitted, match=r"it hung and was killed after 3\.0 s"):
             fit(question(), within_s=60)
         assert time.monotonic() - begun < 30  # most of it is the start of the worker
-        assert processes("deaf-optimiser-of-a-test") == []
+        assert processes("optimiser-of-a-test") == []
 
 
 def test_an_optimiser_that_asks_for_too_much_memory_gets_none(tmp_path: Path):
     said = tmp_path / "said"
-    started = program(tmp_path, OPTIMISER_EATS.replace("SAID", str(said)))
+    started = program(tmp_path, BY_OPTIMISER.format(script=EATS.format(said=str(said))))
     with fit_workers(program=started) as fit, pytest.raises(NotFitted, match=r"^Error during optimization!$"):
         fit(question(), within_s=60)
     assert said.read_text() == "none"

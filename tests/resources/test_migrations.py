@@ -2,11 +2,10 @@
 
 from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import insert, select, text
 
-from resources.ledger.ledger import MIGRATIONS, LedgerResource, migrate
+from resources.ledger.ledger import LedgerResource, alembic_config, migrate
 from resources.ledger.tables import metadata
 from resources.ledger.tables import predictions as p
 
@@ -29,10 +28,7 @@ def test_by_how_many_failures_a_prediction_was_put_right_is_taken_from_its_note(
         "silent": ("M-vib", ""),
     }
     with ledger.begin() as connection:
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0010")
+        command.downgrade(alembic_config(connection), "0010")
         for machine_id, (leading, note) in said.items():
             row = {
                 "site": "s", "day": "2026-01-05", "machine_id": machine_id, "failure_mode": "VIB", "as_of": "2026-01-06T00:00Z",
