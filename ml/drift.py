@@ -14,7 +14,8 @@ the shift is also large (PSI). Measured on six simulated plants of 28 sensors th
 site-days, with 28 days 6 %, have a sensor that drifts (0.6 % and 0.3 % of sensor-days; of a plant with 16 sensors 1 %; sensors of
 a machine move together), and none does on three days of five (`sustained`). Of shifts by 2.5 standard deviations of the healthy
 windows, in one sensor alone, 68 % and 82 % are seen on the day itself. Limits: each day is seen alone, and weather that the
-training days did not have is drift.
+training days did not have is drift. The more sensors a site has, the less is seen of one alone, since all of its tests are corrected
+for together and a day is worth few windows: of 240 sensors 52 % of such shifts, and 5 % of the sensors never; of 800, 14 % never.
 """
 
 from collections.abc import Mapping

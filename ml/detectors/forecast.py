@@ -39,6 +39,7 @@ def remembered_days(window_minutes: int) -> int:
 
     With windows of 5 minutes 1 day, of 10 minutes 2, of an hour 3; what lies further back moves no score by 0.01. At most
     MOST_REMEMBERED_DAYS: windows of more than 4 hours would remember longer, and are scored as after a start of the machine a week ago.
+    All of it is reckoned for a reading in each window: where readings are rarer, more is remembered than this.
     """
     windows = 2 * (memory_of(window_minutes) + SMOOTHED_WINDOWS) + HORIZON_WINDOWS + N_LAGS - 1
     return min(math.ceil(windows * window_minutes / 1440), MOST_REMEMBERED_DAYS)

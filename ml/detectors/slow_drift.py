@@ -2,8 +2,9 @@
 
 Both are two-sided and run on robust z by hour and operating state, pulled in at WINSOR so that a single wild window does not
 raise them. Their textbook limits hold for independent windows; those of machines are not, so that the limits come from held-out healthy
-windows as for all members. Their memory is bounded by MEMORY_WINDOWS or a day, whichever is shorter: drift that takes a week is
-seen once a day of it stands out, and a chart recovers within its memory. They start anew after a stop.
+windows as for all members. Their memory is bounded by MEMORY_WINDOWS or a day of windows, whichever is shorter: drift that takes a week
+is seen once a day of it stands out, and a chart recovers within its memory. Windows without readings are not counted: of a sensor that
+reports more rarely than its windows follow each other, a day of them is longer. They start anew after a stop.
 """
 
 from dataclasses import dataclass
