@@ -97,7 +97,8 @@ class SiteDetector:
                 untrained[machine.machine_id] = "no sensor has any spread in the healthy windows"
             else:
                 members[machine.machine_id] = (found, fitted)
-        if not members:
+        # a class's model is calibrated by the machines that it is of
+        if not any(found.source == "own" for found, _ in members.values()):
             reasons = "; ".join(f"{m}: {why}" for m, why in untrained.items())
             raise NotTrainable(f"no machine of {site.site} can be trained ({reasons}); wait for more healthy days")
         models, rate = _calibrate(members, site=site)

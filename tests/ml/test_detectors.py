@@ -254,6 +254,14 @@ def test_without_enough_healthy_windows_there_is_no_detector() -> None:
         SiteDetector.fit(_features(SITE.machines[0], days=1, seed=1), site=SITE, held_out_from=HELD_OUT, seed=7)
 
 
+def test_a_machine_of_a_class_that_nothing_can_be_learned_from_is_refused_too() -> None:
+    still = _features(SITE.machines[0], days=14, seed=1, stops=False).assign(mean=3.0, std=0.0, slope_per_h=0.0)
+    young = _features(SITE.machines[1], days=14, seed=2, stops=False)
+    young = young[young["window_start"] >= HELD_OUT - pd.Timedelta(hours=6)]
+    with pytest.raises(NotTrainable, match="P1: no sensor has any spread in the healthy windows"):
+        SiteDetector.fit(pd.concat([still, young]), site=SITE, held_out_from=HELD_OUT, seed=7)
+
+
 def test_features_of_another_shape_are_refused(detector: SiteDetector) -> None:
     with pytest.raises(ValueError, match="lack the columns running_share"):
         detector.score(HEALTHY.drop(columns="running_share"), site=SITE, model_version=1)
