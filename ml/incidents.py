@@ -147,8 +147,10 @@ def merged_runs(index: Ints, scores: Floats, *, policy: DetectionPolicy, newest:
     is_open = open_until is not None and len(index) > 0 and index[0] - open_until <= policy.merge_gap_windows + 1
     breaks = np.flatnonzero(np.diff(index) > policy.merge_gap_windows + 1) + 1
     for at, values in zip(np.split(index, breaks), np.split(scores, breaks), strict=True):
+        # an open one has not closed in fewer windows than the off-delay, however short the merge gap
+        near = max(policy.merge_gap_windows + 1, policy.off_delay_windows if is_open else 0)
         for run in _hysteresis(at, values, policy=policy, is_open=is_open, newest=newest):
-            if runs and run.first - runs[-1].last <= policy.merge_gap_windows + 1:
+            if runs and run.first - runs[-1].last <= near:
                 runs[-1] = Run(runs[-1].first, run.last, run.is_over)
             else:
                 runs.append(run)

@@ -247,6 +247,16 @@ def test_a_repeat_joins_what_an_earlier_run_stored_of_the_same_incident() -> Non
     assert found["incident_id"].tolist() == stored_later["incident_id"].tolist()
 
 
+def test_a_merge_gap_below_the_off_delay_does_not_rename_an_incident_that_pauses_where_the_look_back_begins() -> None:
+    policy = DetectionPolicy(on_threshold=0.6, off_threshold=0.4, on_delay_windows=3, off_delay_windows=6, merge_gap_windows=0)
+    site = SITE.model_copy(update={"policy": Policy(detection=policy)})
+    for quiet, is_same in ((5, True), (6, False)):
+        known = _known(MIDNIGHT - pd.Timedelta(days=9), MIDNIGHT - pd.Timedelta(minutes=10))
+        found = find_incidents(_scores([0.1] * quiet + [0.7] * 50), site=site, day=DAY, known=known)
+        assert (found["incident_id"].tolist() == known["incident_id"].tolist()) is is_same
+        assert len(found) == 1
+
+
 @pytest.mark.parametrize(("minutes_before", "is_joined"), [(10, True), (50, True), (60, False)])
 def test_a_known_incident_is_joined_within_the_merge_gap_only(minutes_before: int, *, is_joined: bool) -> None:
     known = _known(MIDNIGHT - pd.Timedelta(days=9), MIDNIGHT - pd.Timedelta(minutes=minutes_before))
