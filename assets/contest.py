@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ml.detectors.forecast import remembered_days
+from ml.detectors.look_back import remembered_days
 from ml.fault_replay import Round, by_kind, outcome, rounds
 from ml.gate import MAX_TIME_RATIO, Performance, as_markdown, objections, performance
 from ml.gate import figures as gate_figures
@@ -177,7 +177,7 @@ def scoring_time_ratio(challenger: "SiteDetector", champion: "SiteDetector", fea
     who is first. Where that says too slow, it is measured once more, and the lower is believed: noise does not refuse anybody.
     """
     newest = features["window_start"].max().normalize()
-    first = newest - pd.Timedelta(days=remembered_days(site.window_minutes))
+    first = newest - pd.Timedelta(days=remembered_days(site))
     both = [m.machine_id for m in site.machines if m.machine_id in challenger.models and m.machine_id in champion.models]
     table = features[(features["window_start"] >= first) & features["machine_id"].isin(both[:TIMED_MACHINES])]
     if table.empty:

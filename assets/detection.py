@@ -14,7 +14,7 @@ from assets.partitions import LOOK_BACK_DAYS, SiteDay, across_site, looking_back
 from assets.recording import OWNERS, Validations, column_schema, report
 from expectations.contracts import ANOMALY_SCORES
 from expectations.ledger_contracts import ALARM_KPIS, INCIDENT_ALARMS, INCIDENT_ASSESSMENTS
-from ml.detectors.forecast import MOST_REMEMBERED_DAYS, remembered_days
+from ml.detectors.look_back import MOST_REMEMBERED_DAYS, remembered_days
 from ml.detectors.windows import NEEDED
 from ml.evidence import COLUMNS as EVIDENCE_COLUMNS
 from ml.evidence import build_evidence
@@ -77,7 +77,7 @@ def anomaly_scores(
     detectors: dict[str, tuple[SiteDetector, Champion]] = {}
     for site_day in site_days_of(context):
         site = plant.site(site_day.site)
-        start = site_day.looking_back(1 + remembered_days(site.window_minutes))
+        start = site_day.looking_back(1 + remembered_days(site))
         features = lake.read_days(
             "machine_features", site=site.site, start=start, end=site_day.day, columns=NEEDED, categories=("machine_id", "sensor_id")
         )

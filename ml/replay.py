@@ -18,7 +18,7 @@ from datetime import date, datetime, time, timedelta
 import pandas as pd
 
 from ml.detectors.fleet import NotTrainable, SiteDetector
-from ml.detectors.forecast import remembered_days
+from ml.detectors.look_back import remembered_days
 from ml.features import build_features
 from ml.frames import UTC_TIME
 from ml.gate import objections, performance
@@ -118,7 +118,7 @@ def replay(history: History, *, learn_until: pd.Timestamp, retrains: bool = True
     if history.features.empty:
         raise NoReadings(f"none of {history.n_rows} rows is a reading of {history.site.name}")
     site, window = history.site, pd.Timedelta(minutes=history.site.window_minutes)
-    starts, remembered = history.features["window_start"], pd.Timedelta(days=remembered_days(site.window_minutes))
+    starts, remembered = history.features["window_start"], pd.Timedelta(days=remembered_days(site))
     end = starts.max() + window
     trainings: list[Training] = []
     at, champion = learn_until, None

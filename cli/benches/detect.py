@@ -22,7 +22,7 @@ from cli.benches.figures import RUNS, Measured, alone, figure, side_by_side, tim
 from cli.environment import Environment
 from expectations.contracts import MACHINE_FEATURES
 from ml.detectors.fleet import SiteDetector
-from ml.detectors.forecast import remembered_days
+from ml.detectors.look_back import remembered_days
 from ml.detectors.robust_z import largest
 from ml.detectors.windows import MachineWindows, each_machine, joined
 from ml.plant import Machine, Sensor, SensorType, Site
@@ -54,7 +54,7 @@ def detect() -> Iterator[Measured]:
     yield figure(f"detect.training_of_{MACHINES}_machines", [spent.cpu], "CPU-s", at_most=60)
     detector = trained[0]
     yield from members(detector, learned.head(20 * TRAINING_DAYS * PER_DAY * len(TYPES)), site=site)
-    since = pd.Timestamp(DAY - timedelta(days=remembered_days(site.window_minutes)), tz="UTC")
+    since = pd.Timestamp(DAY - timedelta(days=remembered_days(site)), tz="UTC")
     with alone() as environment:
         yield from asset(detector, features[features["window_start"] >= since], site=site, environment=environment)
     yield from false_alarms()

@@ -40,6 +40,11 @@ class View:
     sensor_of: Ints
     quantity_of: Ints
 
+    @property
+    def is_there(self) -> Flags:
+        """Windows in which something was read."""
+        return np.asarray(np.isfinite(self.z).any(axis=1), dtype=np.bool_)
+
     def columns(self, *quantities: int) -> Ints:
         return np.flatnonzero(np.equal.outer(self.quantity_of, quantities).any(axis=1))
 

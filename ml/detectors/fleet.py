@@ -19,6 +19,7 @@ from ml.detectors.forecast import Forecast
 from ml.detectors.forest import Forest
 from ml.detectors.fusion import Tail
 from ml.detectors.operating import OperatingStates, infer_states
+from ml.detectors.pace import memory_of, pace_of, paced
 from ml.detectors.packing import Packer, Unpacker
 from ml.detectors.pca import Pca
 from ml.detectors.robust_z import RobustZ
@@ -138,6 +139,7 @@ class SiteDetector:
         for name in _OF_A_MODEL:
             packer.add(name, [getattr(model, name) for model in models])
         packer.add("sensor_ids", [model.members.sensor_ids for model in models])
+        packer.add("pace", [model.members.pace for model in models])
         for name in _PARTS:
             packer.add_parts(name, [getattr(model.members, name) for model in models])
         for place, name in enumerate(MEMBERS):
@@ -158,8 +160,8 @@ class SiteDetector:
         stored = Unpacker.of(data)
         parts = zip(*(stored.parts(kind, name) for name, kind in _PARTS.items()), strict=True)
         members = [
-            Members(tuple(sensor_ids), **dict(zip(_PARTS, of_machine, strict=True)))
-            for sensor_ids, of_machine in zip(stored.column("sensor_ids"), parts, strict=True)
+            Members(tuple(sensor_ids), pace, **dict(zip(_PARTS, of_machine, strict=True)))
+            for sensor_ids, pace, of_machine in zip(stored.column("sensor_ids"), stored.column("pace"), parts, strict=True)
         ]
         tails = zip(*(stored.parts(Tail, f"tail_{name}") for name in MEMBERS), strict=True)
         of_models = zip(*map(stored.column, _OF_A_MODEL), members, tails, strict=True)
@@ -183,6 +185,12 @@ def _split(windows: MachineWindows, *, site: Site, held_out_from: pd.Timestamp) 
 
 def _material(machine: Machine, *, site: Site, parts: Mapping[str, _Material], enough: set[str]) -> _Material | str:
     """What the machine can be fitted on, or the reason why there is nothing."""
+    pace, policy = pace_of(machine, window_minutes=site.window_minutes), site.policy.detection
+    if pace > policy.merge_gap_windows + 1 and policy.on_delay_windows > 1:
+        return (
+            f"its sensors are read every {pace:.0f} windows of {site.window_minutes} minutes, too far apart for an incident's "
+            f"{policy.on_delay_windows} in a row: lengthen window_minutes or policy.detection.merge_gap_windows"
+        )
     if machine.machine_id in enough:
         return parts[machine.machine_id]
     own_roles = roles(machine)
@@ -214,19 +222,22 @@ def _fit_members(material: _Material, *, machine: Machine, site: Site, seed: int
     baseline, constant = fit_baseline(material.fit)
     if baseline is None:
         return None, constant.tolist()
-    view = baseline.view(material.fit)
-    pca = Pca.fit(np.nan_to_num(view.z))
-    complete = pca.impute(view.z)
+    pace = pace_of(machine, window_minutes=site.window_minutes)
+    memory, in_step = memory_of(pace * site.window_minutes), paced(material.fit, pace=pace)
+    view = baseline.view(in_step.windows)
+    pca = Pca.fit(np.nan_to_num(view.z[in_step.rows]))
+    complete = in_step.held(pca.impute(view.z))
     members = Members(
         tuple(s.sensor_id for s in machine.sensors),
+        pace=pace,
         states=material.states,
         baseline=baseline,
         robust_z=RobustZ.fit(view),
-        ewma=Ewma.fit(view, window_minutes=site.window_minutes),
-        cusum=Cusum.fit(view, window_minutes=site.window_minutes),
+        ewma=Ewma.fit(view, memory=memory),
+        cusum=Cusum.fit(view, memory=memory),
         pca=pca,
-        forest=Forest.fit(complete, seed=seed),
-        forecast=Forecast.fit(view, complete, window_minutes=site.window_minutes),
+        forest=Forest.fit(complete[in_step.rows], seed=seed),
+        forecast=Forecast.fit(view, complete, memory=memory),
     )
     return members, constant.tolist()
 

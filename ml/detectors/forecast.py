@@ -7,7 +7,6 @@ changes, not states; it foretells nothing for three hours after a start (windows
 sensor is foretold from that sensor's own past and left to the control charts.
 """
 
-import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from ml.detectors.baseline import MEAN, Flags, Ints, View, tail_aware_scale
 from ml.detectors.robust_z import SMOOTHED_WINDOWS, larger_of, scale_of_smoothed
 from ml.detectors.running import ewma, lagged, smoothed
-from ml.detectors.slow_drift import WINSOR, memory_of
+from ml.detectors.slow_drift import WINSOR
 
 Floats = NDArray[np.float64]
 
@@ -31,18 +30,11 @@ RUNNING_WEIGHT = 0.03
 MIN_AGE_WINDOWS = (
     HORIZON_WINDOWS + SMOOTHED_WINDOWS
 )  # a machine that warms up is not foretold by an hour ago: two thirds of all false alarms
-MOST_REMEMBERED_DAYS = 7
 
 
-def remembered_days(window_minutes: int) -> int:
-    """How many whole days before a day its scores rest on; this member remembers longest, a running spread about a running level.
-
-    With windows of 5 minutes 1 day, of 10 minutes 2, of an hour 3; what lies further back moves no score by 0.01. At most
-    MOST_REMEMBERED_DAYS: windows of more than 4 hours would remember longer, and are scored as after a start of the machine a week ago.
-    All of it is reckoned for a reading in each window: where readings are rarer, more is remembered than this.
-    """
-    windows = 2 * (memory_of(window_minutes) + SMOOTHED_WINDOWS) + HORIZON_WINDOWS + N_LAGS - 1
-    return min(math.ceil(windows * window_minutes / 1440), MOST_REMEMBERED_DAYS)
+def windows_remembered(memory: int) -> int:
+    """How many windows before a window move it: those of a running spread about a running level, of what is foretold from the past."""
+    return 2 * (memory + SMOOTHED_WINDOWS) + HORIZON_WINDOWS + N_LAGS - 1
 
 
 @dataclass(frozen=True)
@@ -60,14 +52,12 @@ class Forecast:
     smooth_scale: Floats
 
     @classmethod
-    def fit(cls, view: View, complete: Floats, *, window_minutes: int) -> Self:
+    def fit(cls, view: View, complete: Floats, *, memory: int) -> Self:
         """`complete` is the z of the view with what is missing imputed."""
         levels, _ = _levels(view, complete)
         usual, of_others = usual_by_half_hour(levels, view=view)
         weights = _ridge(_design(levels, usual=of_others, view=view), levels, view=view)
-        silent = cls(
-            memory_of(window_minutes), weights=weights, usual=usual, scale=np.ones(levels.shape[1]), smooth_scale=np.ones(levels.shape[1])
-        )
+        silent = cls(memory, weights=weights, usual=usual, scale=np.ones(levels.shape[1]), smooth_scale=np.ones(levels.shape[1]))
         residual = silent.residual_of(levels, view=view)
         if np.isfinite(residual).sum(axis=0).min(initial=MIN_FIT_ROWS) < MIN_FIT_ROWS:
             return replace(silent, scale=np.full(levels.shape[1], np.inf))
@@ -109,8 +99,9 @@ def usual_by_half_hour(levels: Floats, *, view: View) -> tuple[Floats, Floats]:
     m, pulled_in = levels.shape[1], np.clip(levels, -WINSOR, WINSOR)
     days, day = np.unique(view.days, return_inverse=True)
     total, count = np.zeros((48, len(days), m)), np.zeros((48, len(days), 1))
-    np.add.at(total, (view.halves, day), pulled_in)
-    np.add.at(count, (view.halves, day), 1.0)
+    there = view.is_there
+    np.add.at(total, (view.halves[there], day[there]), pulled_in[there])
+    np.add.at(count, (view.halves[there], day[there]), 1.0)
     is_told = ((count > 0).sum(axis=1) >= MIN_DAYS)[:, 0]
     usual = np.where(is_told[:, None], total.sum(axis=1) / np.maximum(count.sum(axis=1), 1.0), 0.0)
     others = (total.sum(axis=1, keepdims=True) - total) / np.maximum(count.sum(axis=1, keepdims=True) - count, 1.0)
@@ -119,8 +110,8 @@ def usual_by_half_hour(levels: Floats, *, view: View) -> tuple[Floats, Floats]:
 
 def _ridge(design: Floats, levels: Floats, *, view: View) -> Floats:
     """Each level on its own lags, the other levels of now, what is usual for it at that time of the day, and the hour."""
-    is_old, m = _is_old(view), levels.shape[1]
-    design, target = design[is_old], levels[is_old]
+    told, m = _is_old(view) & view.is_there, levels.shape[1]
+    design, target = design[told], levels[told]
     gram, toward = design.T @ design, design.T @ target
     weights = np.zeros((design.shape[1], m))
     for j in range(m):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.detectors.windows import IDLE, RUNNING, SETTLING, STOPPED, Flags, Floats, MachineWindows, settles, spells
+from ml.detectors.windows import IDLE, RUNNING, SETTLING, STOPPED, TOO_FEW, Floats, MachineWindows, latest_read, settles, spells
 from ml.plant import Machine
 
 LOAD_TYPES = ("current", "power", "rotation_speed", "flow")
@@ -34,14 +34,18 @@ class OperatingStates:
     scores_idle: bool = False
 
     def apply(self, windows: MachineWindows, *, settle_windows: int) -> MachineWindows:
-        """The windows with their regime; the machine settles after each change, and a window in which it changed is not scored."""
+        """The windows with their regime; the machine settles after each change, and a window in which it changed is not scored.
+
+        Nor is one of which no load tells, for a day: an idle machine that is taken for a running one would alarm in every window.
+        """
         if self.place < 0:
             return windows
         load, spread = windows.mean[:, self.place], windows.std[:, self.place]
         is_known = np.isfinite(load)
-        is_idle = _carried(load < self.cut, is_known=is_known)
+        latest, is_told = latest_read(is_known, starts=windows.starts)
+        is_idle = is_told & (load < self.cut)[latest]
         changed = np.zeros(len(load), dtype=np.bool_)
-        changed[1:] = is_idle[1:] != is_idle[:-1]
+        changed[1:] = is_told[1:] & is_told[:-1] & (is_idle[1:] != is_idle[:-1])
         is_mixed = is_known & (spread > MIXED_STD * self.gap)
         settling = settles(windows.index, after=changed | is_mixed, settle_windows=settle_windows)
         was_scored = windows.is_scored
@@ -50,16 +54,10 @@ class OperatingStates:
             state = np.where(was_scored & is_idle, STOPPED, state)
         return replace(
             windows,
-            state=state,
+            state=np.where(was_scored & ~is_told, TOO_FEW, state),
             regime=np.where(is_idle, IDLE, RUNNING),
-            spell=spells(windows.index, breaks=changed | (np.diff(windows.spell, prepend=windows.spell[:1]) > 0)),
+            spell=spells(changed | ~is_told | (np.diff(windows.spell, prepend=windows.spell[:1]) > 0)),
         )
-
-
-def _carried(flags: Flags, *, is_known: Flags) -> Flags:
-    """The last known flag; before the first one, False."""
-    latest = np.maximum.accumulate(np.where(is_known, np.arange(len(flags)), -1))
-    return np.asarray((latest >= 0) & flags[latest], dtype=np.bool_)
 
 
 def infer_states(machine: Machine, windows: MachineWindows, *, min_idle: int) -> OperatingStates:

@@ -15,7 +15,7 @@ import pyarrow as pa
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-FORMAT = 4
+FORMAT = 5
 _ABOUT = b"detector"
 _SHAPE = ":shape"
 T = TypeVar("T")

@@ -1,8 +1,8 @@
 """Sums over the last windows of a spell, whole columns at a time: the running mean, the EWMA and the CUSUM of a bounded past.
 
 Nothing reaches across a stop, a change of operating state or a long gap, and nothing further back than so many windows: a day
-scored with the days before it that are remembered, and the same day scored within a month, come to the same. Windows are those that are
-there: where readings are rarer than windows, so many of them are more time, and the two may differ.
+scored with the days before it that are remembered, and the same day scored within a month, come to the same. So many windows are so
+much time: those that are not there have been filled in (`pace`).
 """
 
 import numpy as np

@@ -12,6 +12,7 @@ from ml.detectors.forecast import Forecast
 from ml.detectors.forest import Forest
 from ml.detectors.fusion import MIN_P, Tail, combined_surprise, pooled_p
 from ml.detectors.operating import OperatingStates
+from ml.detectors.pace import paced
 from ml.detectors.pca import Pca
 from ml.detectors.robust_z import RobustZ, largest
 from ml.detectors.slow_drift import Cusum, Ewma
@@ -42,9 +43,10 @@ class Judged:
 
 @dataclass(frozen=True)
 class Members:
-    """The fitted members of one machine; the sensors they were fitted on, in the order of the baseline's columns."""
+    """The fitted members of one machine; the sensors they were fitted on, in the order of the baseline's columns; its pace, in windows."""
 
     sensor_ids: tuple[str, ...]
+    pace: float
     states: OperatingStates
     baseline: Baseline
     robust_z: RobustZ
@@ -60,13 +62,14 @@ class Members:
         return np.equal.outer(self.baseline.sensor_of, np.arange(len(self.sensor_ids))).astype(np.float64)
 
     def judge(self, windows: MachineWindows, *, skip: int = 0) -> Judged:
-        """Windows in order of time; the first `skip` are only looked back on."""
-        view = self.baseline.view(windows)
-        telling = self.robust_z.telling(view)[skip:]
-        drifts = [chart.deviations(view)[skip:] for chart in (self.ewma, self.cusum)]
-        complete = self.pca.impute(view.z)
-        residual = self.forecast.deviations(view, complete)[skip:]
-        z, complete = view.z[skip:], complete[skip:]
+        """Windows that may be scored, in order of time; the first `skip` are only looked back on."""
+        in_step = paced(windows, pace=self.pace)
+        view, rows = self.baseline.view(in_step.windows), in_step.rows
+        telling = self.robust_z.telling(view)[rows][skip:]
+        drifts = [chart.deviations(view)[rows][skip:] for chart in (self.ewma, self.cusum)]
+        complete = in_step.held(self.pca.impute(view.z))
+        residual = self.forecast.deviations(view, complete)[rows][skip:]
+        z, complete = view.z[rows][skip:], complete[rows][skip:]
         to_t2, to_q = self.pca.contributions(complete)
         present = np.isfinite(z)
         if not present.all():

@@ -2,9 +2,8 @@
 
 Both are two-sided and run on robust z by hour and operating state, pulled in at WINSOR so that a single wild window does not
 raise them. Their textbook limits hold for independent windows; those of machines are not, so that the limits come from held-out healthy
-windows as for all members. Their memory is bounded by MEMORY_WINDOWS or a day of windows, whichever is shorter: drift that takes a week
-is seen once a day of it stands out, and a chart recovers within its memory. Windows without readings are not counted: of a sensor that
-reports more rarely than its windows follow each other, a day of them is longer. They start anew after a stop.
+windows as for all members. Their memory is a day at most: drift that takes a week is seen once a day of it stands out, and a chart
+recovers within its memory. They start anew after a stop.
 """
 
 from dataclasses import dataclass
@@ -19,14 +18,8 @@ from ml.detectors.running import cusum, ewma
 Floats = NDArray[np.float64]
 
 WINSOR = 4.0
-MEMORY_WINDOWS = 128
 EWMA_WEIGHT = 0.05  # within the 0.05 to 0.25 of Lucas and Saccucci (1990); the smaller, the smaller the drift it finds
 CUSUM_ALLOWANCE = 0.5  # half of the shift to be found, in spreads (Page 1954; Montgomery, Statistical Quality Control, 9.1)
-
-
-def memory_of(window_minutes: int) -> int:
-    """The largest power of two of windows, at most MEMORY_WINDOWS, within a day."""
-    return int(2 ** int(np.log2(min(MEMORY_WINDOWS, 1440 // window_minutes))))
 
 
 def _input(view: View) -> tuple[Floats, NDArray[np.int64]]:
@@ -49,8 +42,7 @@ class Ewma:
     scale: Floats
 
     @classmethod
-    def fit(cls, view: View, *, window_minutes: int) -> Self:
-        memory = memory_of(window_minutes)
+    def fit(cls, view: View, *, memory: int) -> Self:
         chart = ewma(_input(view)[0], spell=view.spell, weight=EWMA_WEIGHT, memory=memory)
         return cls(memory=memory, scale=np.maximum(tail_aware_scale(chart), 1e-3))
 
@@ -69,8 +61,8 @@ class Cusum:
     scale: Floats
 
     @classmethod
-    def fit(cls, view: View, *, window_minutes: int) -> Self:
-        unscaled = cls(memory=memory_of(window_minutes), scale=np.ones(len(view.columns(MEAN, STD))))
+    def fit(cls, view: View, *, memory: int) -> Self:
+        unscaled = cls(memory=memory, scale=np.ones(len(view.columns(MEAN, STD))))
         chart = unscaled.deviations(view)[:, view.columns(MEAN, STD)]
         return cls(memory=unscaled.memory, scale=np.maximum(tail_aware_scale(chart), 1.0))
 

@@ -23,8 +23,9 @@ Flags = NDArray[np.bool_]
 SCORED, STOPPED, SETTLING, TOO_FEW = "scored", "stopped", "settling", "too_few_readings"
 _STATES = np.array([SCORED, TOO_FEW, SETTLING, STOPPED])
 RUNNING, IDLE = 0, 1
+A_DAY = 1440  # minutes
 MIN_COVERAGE = 0.5
-MAX_GAP_IN_SPELL = 6
+STATE_KEPT = np.timedelta64(1, "D")  # whether a machine runs is not known from what was read earlier than that
 # what a sensor without a row in a window of its machine counts for
 _EMPTY = {"coverage": 0.0, "mean": np.nan, "std": np.nan, "slope_per_h": np.nan, "running_share": 1.0}
 NEEDED = ("machine_id", "window_start", "sensor_id", *_EMPTY)
@@ -35,8 +36,8 @@ class MachineWindows:
     """One machine's windows in time order; n windows, s sensors of the machine in the plant file's order.
 
     `mean`, `std` and `slope` are (n, s) with NaN where the sensor has no row; the others are (n,). `index` counts windows
-    since the epoch, `regime` is RUNNING or IDLE. Windows of one spell follow each other in one regime, without a stop or a
-    long gap: only those may be averaged.
+    since the epoch, `regime` is RUNNING or IDLE. Windows of one spell follow each other in one regime, without a stop: only those may
+    be averaged.
     """
 
     machine_id: str
@@ -101,7 +102,7 @@ def each_machine(features: pd.DataFrame, *, site: Site) -> Iterator[MachineWindo
         if cells.stop > cells.start:
             seen = np.flatnonzero(is_there[number * len(grid) : (number + 1) * len(grid)])
             matrices = {name: column[cells].reshape(len(seen), -1) for name, column in values.items()}
-            yield _windows_of(matrices, index=grid[seen], starts=starts[seen], hours=hours[seen], machine_id=machine.machine_id, site=site)
+            yield _windows_of(matrices, index=grid[seen], starts=starts[seen], hours=hours[seen], machine=machine, site=site)
 
 
 def _filled(values: Floats, at: Ints, *, n: int, empty: float) -> Floats:
@@ -120,18 +121,22 @@ def _codes(ids: "pd.Series[str]", names: Sequence[str]) -> Ints:
 
 
 def _windows_of(
-    matrices: dict[str, Floats], *, index: Ints, starts: NDArray[np.datetime64], hours: Ints, machine_id: str, site: Site
+    matrices: dict[str, Floats], *, index: Ints, starts: NDArray[np.datetime64], hours: Ints, machine: Machine, site: Site
 ) -> MachineWindows:
-    runs = matrices["running_share"].min(axis=1) >= 1 - 1e-9
-    settle = site.policy.detection.settle_windows
+    runs, coverage = matrices["running_share"].min(axis=1) >= 1 - 1e-9, matrices["coverage"].mean(axis=1)
+    if machine.running_when is not None:
+        place = [s.sensor_id for s in machine.sensors].index(machine.running_when.sensor_id)
+        runs, is_told = declared_states(runs, is_read=np.isfinite(matrices["mean"][:, place]), starts=starts)
+        coverage = np.where(is_told, coverage, 0.0)
+    policy = site.policy.detection
     return MachineWindows(
-        machine_id,
+        machine.machine_id,
         starts=starts,
         index=index,
         hours=hours,
-        state=states(index, runs=runs, coverage=matrices["coverage"].mean(axis=1), settle_windows=settle),
+        state=states(index, runs=runs, coverage=coverage, settle_windows=policy.settle_windows, kept=A_DAY // site.window_minutes),
         regime=np.full(len(index), RUNNING),
-        spell=spells(index, breaks=~runs),
+        spell=spells(~runs),
         mean=matrices["mean"],
         std=matrices["std"],
         slope=matrices["slope_per_h"],
@@ -142,19 +147,38 @@ def local_hours(starts: NDArray[np.datetime64], *, site: Site) -> Ints:
     return pd.DatetimeIndex(starts).tz_localize("UTC").tz_convert(site.zone).hour.to_numpy(dtype=np.int64)
 
 
-def spells(index: Ints, *, breaks: Flags) -> Ints:
-    """A number that changes at each break and after each long gap."""
-    return np.asarray(np.cumsum(breaks | (np.diff(index, prepend=index[:1]) > MAX_GAP_IN_SPELL)), dtype=np.int64)
+def latest_read(is_read: Flags, *, starts: NDArray[np.datetime64]) -> tuple[Ints, Flags]:
+    """(the place of the last window that was read, of each one, 0 if there is none; whether there is one not older than STATE_KEPT)."""
+    latest = np.maximum.accumulate(np.where(is_read, np.arange(len(is_read)), -1))
+    is_told = np.asarray((latest >= 0) & (starts - starts[latest] <= STATE_KEPT), dtype=np.bool_)
+    return np.maximum(latest, 0), is_told
 
 
-def states(index: Ints, *, runs: Flags, coverage: Floats, settle_windows: int) -> NDArray[np.str_]:
+def declared_states(runs: Flags, *, is_read: Flags, starts: NDArray[np.datetime64]) -> tuple[Flags, Flags]:
+    """(whether the machine runs, whether its running sensor tells); `runs` as the features have it, `is_read` where that sensor was read.
+
+    The features know of no other day: before a day's first reading they take the machine for running. Here it is as at the end of the
+    day before.
+    """
+    latest, is_told = latest_read(is_read, starts=starts)
+    days = starts.astype("datetime64[D]")
+    source = np.maximum.accumulate(np.where(is_told & (days == days[latest]), np.arange(len(runs)), 0))
+    return runs[source] | ~is_told, is_told
+
+
+def spells(breaks: Flags) -> Ints:
+    """A number that changes at each break."""
+    return np.asarray(np.cumsum(breaks), dtype=np.int64)
+
+
+def states(index: Ints, *, runs: Flags, coverage: Floats, settle_windows: int, kept: int) -> NDArray[np.str_]:
     """Why each window is scored or not; `index` counts windows since the epoch, ascending.
 
     A machine settles for some windows after a stop. Missing windows are no stop by themselves: after a gap the
-    machine settles only if the last window seen before it was stopped.
+    machine settles only if the last window seen before it was stopped, and no more than `kept` windows ago.
     """
     after_stop = np.zeros(len(index), dtype=np.bool_)
-    after_stop[1:] = runs[1:] & ~runs[:-1]
+    after_stop[1:] = runs[1:] & ~runs[:-1] & (np.diff(index) <= kept)
     settling = runs & settles(index, after=after_stop, settle_windows=settle_windows)
     which = np.where(runs, np.where(settling, 2, np.where(coverage < MIN_COVERAGE, 1, 0)), 3)
     return _STATES[which]
@@ -166,8 +190,9 @@ def settles(index: Ints, *, after: Flags, settle_windows: int) -> Flags:
     return np.asarray(index - started < settle_windows, dtype=np.bool_)
 
 
-def taken(windows: MachineWindows, which: Flags) -> MachineWindows:
-    if which.all():
+def taken(windows: MachineWindows, which: Flags | Ints) -> MachineWindows:
+    """Those marked, or those at the places."""
+    if which.dtype == np.bool_ and which.all():
         return windows
     cut: dict[str, Any] = {f.name: getattr(windows, f.name)[which] for f in fields(windows) if f.name != "machine_id"}
     return replace(windows, **cut)

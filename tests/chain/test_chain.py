@@ -19,7 +19,7 @@ from assets.advisory import _plan
 from assets.partitions import SiteDay, range_tags
 from cli.process import Stages
 from cli.revalidate import Revalidation, Span, apply, bring_up_to_date, look
-from ml.detectors.forecast import remembered_days
+from ml.detectors.look_back import remembered_days
 from ml.plant import ApprovalPolicy
 from ml.policy import OrderProposal
 from resources.ledger.deeds import Decision
@@ -117,7 +117,7 @@ def test_the_served_model_scores_as_the_asset_did(chain: Chain) -> None:
 
     from resources.models import zoneless
 
-    features = chain.lake.read_days("machine_features", site="hamburg", start=LAST - timedelta(days=remembered_days(10)), end=LAST)
+    features = chain.lake.read_days("machine_features", site="hamburg", start=LAST - timedelta(days=remembered_days(chain.site)), end=LAST)
     loaded = mlflow.pyfunc.load_model("models:/detector-hamburg@champion")
     assert {c.name for c in loaded.metadata.get_input_schema()} == set(features.columns)
     served = loaded.predict(zoneless(features))

@@ -8,10 +8,10 @@ import pytest
 
 from expectations.contracts import ANOMALY_SCORES, MEMBERS
 from ml.detectors.fleet import NotTrainable, SiteDetector
-from ml.detectors.forecast import remembered_days
+from ml.detectors.look_back import remembered_days
 from ml.detectors.windows import roles
 from ml.incidents import alarms
-from ml.plant import Machine, Policy, Sensor, Site
+from ml.plant import Machine, Policy, RunningWhen, Sensor, Site
 
 START = pd.Timestamp("2026-03-02", tz="UTC")
 HELD_OUT = START + pd.Timedelta(days=10)
@@ -288,28 +288,83 @@ def test_a_sensor_that_never_moved_is_refused_by_name_and_the_others_are_trained
     assert set(detector.models) == {"P1", "P2"}
 
 
-@pytest.mark.parametrize("minutes", [5, 10, 20, 60, 180])
-def test_a_day_scored_with_the_days_it_remembers_and_within_all_of_them_come_to_the_same(minutes: int) -> None:
-    def stretched(at: pd.Series) -> pd.Series:
-        return (START + (at - START) * (minutes / 10)).dt.as_unit("us")
+def _stretched(at: pd.Series, *, minutes: int) -> pd.Series:
+    return (START + (at - START) * (minutes / 10)).dt.as_unit("us")
 
-    site = SITE.model_copy(update={"window_minutes": minutes})
-    features = HEALTHY.assign(window_start=stretched(HEALTHY["window_start"]))
-    detector = SiteDetector.fit(features, site=site, held_out_from=stretched(pd.Series([HELD_OUT]))[0], seed=7)
+
+def _gone(features: pd.DataFrame, *, share: float) -> pd.DataFrame:
+    """Without windows at random, and with two days of readings that are too few."""
+    starts = np.sort(features["window_start"].unique())
+    at = np.searchsorted(starts, features["window_start"])
+    is_kept = np.random.default_rng(4).random(len(starts)) >= share
+    is_thin = (at > len(starts) // 2 + 100) & (at < len(starts) // 2 + 400)
+    return features.assign(coverage=np.where(is_thin, 0.2, 1.0))[is_kept[at]]
+
+
+_AT_EACH_WINDOW = [(5, 5, 0.0), (10, 10, 0.0), (20, 20, 0.0), (60, 60, 0.0), (180, 180, 0.0)]
+_RARER = [(5, 8, 0.0), (10, 30, 0.0), (10, 60, 0.0), (10, 120, 0.0)]
+_WITH_HOLES = [(10, 10, 0.4), (10, 60, 0.4), (60, 60, 0.4)]
+
+
+@pytest.mark.parametrize(("window_minutes", "minutes", "share_gone"), [*_AT_EACH_WINDOW, *_RARER, *_WITH_HOLES])
+def test_a_day_scored_with_the_days_it_remembers_and_within_all_of_them_come_to_the_same(
+    window_minutes: int, minutes: int, share_gone: float
+) -> None:
+    site = _site(
+        *(
+            m.model_copy(update={"sensors": tuple(s.model_copy(update={"interval_s": 60 * minutes}) for s in m.sensors)})
+            for m in SITE.machines
+        )
+    )
+    site = site.model_copy(update={"window_minutes": window_minutes})
+    features = _gone(HEALTHY, share=share_gone) if share_gone else HEALTHY
+    features = features.assign(window_start=_stretched(features["window_start"], minutes=minutes).dt.floor(f"{window_minutes}min"))
+    held_out_from = _stretched(pd.Series([HELD_OUT]), minutes=minutes)[0]
+    detector = SiteDetector.fit(features, site=site, held_out_from=held_out_from, seed=7)
     whole, starts = detector.score(features, site=site, model_version=1), features["window_start"]
     one, numbers = pd.Timedelta(days=1), [c for c in whole.columns if whole[c].dtype == np.float64]
-    days = pd.date_range(START, starts.max(), freq="D")
-    apart: dict[int, list[float]] = {1: [], remembered_days(minutes): []}
+    days, remembered = pd.date_range(START, starts.max(), freq="D"), remembered_days(site)
+    apart: dict[int, list[float]] = {1: [], remembered: []}
     for day in days[len(days) // 2 : -1 : max(1, len(days) // 12)]:
         within = whole[(whole["window_start"] >= day) & (whole["window_start"] < day + one)].reset_index(drop=True)
         for back, differences in apart.items():
             of_days = features[(starts >= day - back * one) & (starts < day + one)]
             alone = detector.score(of_days, site=site, model_version=1, since=day)
-            pd.testing.assert_frame_equal(alone[["machine_id", "window_start", "state"]], within[["machine_id", "window_start", "state"]])
-            differences.append(np.nanmax(np.abs((alone[numbers] - within[numbers]).to_numpy())))
+            if back == remembered:
+                pd.testing.assert_frame_equal(
+                    alone[["machine_id", "window_start", "state"]], within[["machine_id", "window_start", "state"]]
+                )
+            if len(within) and within["score"].notna().any():
+                differences.append(np.nanmax(np.abs((alone[numbers] - within[numbers]).to_numpy())))
     assert len(apart[1]) > 2
-    assert max(apart[remembered_days(minutes)]) < 0.01
+    assert max(apart[remembered]) < 0.01
     assert max(apart[1]) > 0.1 or minutes < 60, "the day before is not enough"
+
+
+def test_a_machine_read_too_rarely_for_an_incident_to_open_is_not_trained_and_told_so() -> None:
+    slow = SITE.machines[0].model_copy(
+        update={"sensors": tuple(s.model_copy(update={"interval_s": 38 * 600}) for s in SITE.machines[0].sensors)}
+    )
+    policy = Policy().detection
+    assert policy.merge_gap_windows == 36
+    detector = SiteDetector.fit(HEALTHY, site=_site(slow, SITE.machines[1]), held_out_from=HELD_OUT, seed=7)
+    assert set(detector.models) == {"P2"}
+    assert "every 38 windows of 10 minutes, too far apart for an incident's 3 in a row" in detector.untrained["P1"]
+
+
+def test_a_stopped_machine_whose_running_sensor_is_dead_is_not_taken_for_a_running_one() -> None:
+    declared = SITE.machines[0].model_copy(update={"running_when": RunningWhen(sensor_id="P1-current-3", above=5)})
+    detector = SiteDetector.fit(HEALTHY, site=_site(declared), held_out_from=HELD_OUT, seed=7)
+    features = _features(SITE.machines[0], days=3, seed=8, stops=False)
+    stops = features["window_start"] >= START + pd.Timedelta(hours=12)
+    still = features.assign(mean=features["mean"].mask(stops, 0.0), std=features["std"].mask(stops, 0.0))
+    is_dead = (features["sensor_id"] == "P1-current-3") & (features["window_start"] >= START + pd.Timedelta(hours=18))
+    # what the features say without a reading: as before on that day, and running on the next ones
+    still["running_share"] = np.where(stops & (features["window_start"] < START + pd.Timedelta(days=1)), 0.0, 1.0)
+    states = detector.score(still[~is_dead], site=_site(declared), model_version=1).set_index("window_start")["state"]
+    told_until = START + pd.Timedelta(hours=17, minutes=50) + pd.Timedelta(days=1)
+    assert set(states[START + pd.Timedelta(hours=12) : told_until]) == {"stopped"}
+    assert set(states[told_until + pd.Timedelta(minutes=10) :]) == {"settling", "too_few_readings"}
 
 
 def test_a_slow_drift_is_seen_by_the_cusum_and_the_forecast_while_hardly_a_single_window_is_odd(detector: SiteDetector) -> None:

@@ -24,7 +24,7 @@ def fitted(levels: np.ndarray) -> tuple[Forecast, View, object]:
     baseline, _ = fit_baseline(windows)
     assert baseline is not None
     view = baseline.view(windows)
-    return Forecast.fit(view, np.nan_to_num(view.z), window_minutes=10), view, baseline
+    return Forecast.fit(view, np.nan_to_num(view.z), memory=128), view, baseline
 
 
 def test_what_is_usual_is_the_mean_of_the_other_days_at_the_same_half_hour() -> None:

@@ -5,7 +5,7 @@ from ml.detectors.baseline import fit_baseline, tail_aware_scale
 from ml.detectors.pca import Pca
 from ml.detectors.robust_z import SMOOTHED_WINDOWS, RobustZ, largest
 from ml.detectors.running import smoothed
-from ml.detectors.windows import RUNNING, SCORED, SETTLING, STOPPED, TOO_FEW, MachineWindows, states
+from ml.detectors.windows import RUNNING, SCORED, SETTLING, STOPPED, TOO_FEW, MachineWindows, declared_states, states
 
 
 def _correlated(n: int = 800, seed: int = 3) -> np.ndarray:
@@ -140,10 +140,31 @@ def test_a_machine_settles_after_a_stop_and_not_after_a_gap() -> None:
     index = np.array([0, 1, 2, 3, 4, 5, 9, 10, 11, 20, 21])
     runs = np.array([1, 0, 1, 1, 1, 1, 1, 0, 1, 1, 1], dtype=bool)
     coverage = np.array([1, 1, 1, 1, 1, 1, 0.49, 1, 1, 1, 1])
-    found = states(index, runs=runs, coverage=coverage, settle_windows=2)
+    found = states(index, runs=runs, coverage=coverage, settle_windows=2, kept=144)
     assert found.tolist() == [SCORED, STOPPED, SETTLING, SETTLING, SCORED, SCORED, TOO_FEW, STOPPED, SETTLING, SCORED, SCORED]
 
 
 def test_a_gap_after_a_stop_ends_with_settling() -> None:
-    found = states(np.array([0, 40, 41, 42]), runs=np.array([False, True, True, True]), coverage=np.ones(4), settle_windows=2)
+    found = states(np.array([0, 40, 41, 42]), runs=np.array([False, True, True, True]), coverage=np.ones(4), settle_windows=2, kept=144)
     assert found.tolist() == [STOPPED, SETTLING, SETTLING, SCORED]
+
+
+def test_a_stop_more_than_a_day_ago_is_no_start() -> None:
+    for gap, expected in ((144, SETTLING), (145, SCORED)):
+        found = states(np.array([0, gap]), runs=np.array([False, True]), coverage=np.ones(2), settle_windows=2, kept=144)
+        assert found.tolist() == [STOPPED, expected]
+
+
+def test_whether_a_machine_runs_is_carried_over_midnight_and_for_a_day() -> None:
+    starts = np.datetime64("2026-03-02T20:00", "us") + np.arange(400) * np.timedelta64(10, "m")
+    is_read = np.zeros(400, dtype=bool)
+    is_read[[3, 20, 200]] = True
+    # as the features have it: by the last reading of the day, and before a day's first reading running
+    runs = np.ones(400, dtype=bool)
+    runs[20:24] = False  # stopped by the last reading of the first day
+    runs[200:] = False
+    told_runs, is_told = declared_states(runs, is_read=is_read, starts=starts)
+    assert np.flatnonzero(is_told).tolist() == [*range(3, 20 + 145), *range(200, 200 + 145)]
+    assert not told_runs[20 : 20 + 145].any()
+    assert told_runs[:20].all()
+    assert not told_runs[200:345].any()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ml.detectors.operating import infer_states, two_groups
-from ml.detectors.windows import IDLE, RUNNING, SCORED, SETTLING, STOPPED
+from ml.detectors.windows import IDLE, RUNNING, SCORED, SETTLING, STOPPED, TOO_FEW, taken
 from ml.plant import Machine, RunningWhen, Sensor
 from tests.ml.test_members import windows_of
 
@@ -60,3 +60,16 @@ def test_an_idle_machine_whose_idling_is_not_known_counts_as_stopped() -> None:
     windows = _windows(_current(slice(100, 300)))
     told = infer_states(UNDECLARED, windows, min_idle=500).apply(windows, settle_windows=4)
     assert set(told.state[100:300]) == {STOPPED}
+
+
+def test_a_load_not_read_for_a_day_tells_no_state_however_many_days_are_looked_at() -> None:
+    current = _current(slice(400, 700))
+    states = infer_states(UNDECLARED, _windows(current), min_idle=100)
+    current[500:750] = np.nan  # goes dead while the machine idles, and comes back while it runs
+    whole = states.apply(_windows(current), settle_windows=4)
+    assert whole.state[[499, 500, 643, 644, 749, 750]].tolist() == [SCORED, SCORED, SCORED, TOO_FEW, TOO_FEW, SCORED]
+    assert set(whole.regime[404:644]) == {IDLE}
+    day_and_the_one_before = taken(_windows(current), (np.arange(1000) >= 4 * 144) & (np.arange(1000) < 6 * 144))
+    alone = states.apply(day_and_the_one_before, settle_windows=4)
+    assert alone.state[144:].tolist() == whole.state[5 * 144 : 6 * 144].tolist()
+    assert whole.spell[750] != whole.spell[643]

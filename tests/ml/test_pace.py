@@ -1,0 +1,77 @@
+"""Rows one pace after another: what is not there is filled in, so that so many rows are so much time."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ml.detectors.pace import MAX_GAP_IN_SPELL, memory_of, pace_of, paced
+from ml.detectors.windows import joined, taken
+from ml.plant import Machine, Sensor
+from tests.ml.test_members import windows_of
+
+
+def _machine(*intervals_s: float) -> Machine:
+    sensors = tuple(Sensor(sensor_id=f"S{i}", type="temperature", unit="°C", interval_s=s) for i, s in enumerate(intervals_s))
+    return Machine(machine_id="M1", machine_class="fan", sensors=sensors)
+
+
+@pytest.mark.parametrize(
+    ("intervals_s", "pace"),
+    [
+        ((60,), 1),
+        ((3600,), 6),
+        ((900,), 1.5),
+        ((60, 3600), 1),
+        ((60, 3600, 3600), 6),
+        ((3600, 60, 7200, 60), 1),
+        ((60, 7200, 3600, 3600), 6),
+    ],
+)
+def test_the_pace_is_that_at_which_half_of_the_sensors_are_read(intervals_s: tuple[float, ...], pace: float) -> None:
+    assert pace_of(_machine(*intervals_s), window_minutes=10) == pace
+
+
+def test_the_memory_is_a_power_of_two_within_a_day() -> None:
+    assert [memory_of(minutes) for minutes in (1, 10, 11.25, 11.3, 60, 180, 720, 1440, 9000)] == [128, 128, 128, 64, 16, 8, 2, 1, 1]
+
+
+def _at(*index: int):
+    first = windows_of(np.arange(float(max(index) - min(index) + 1))[:, None])
+    return taken(first, np.array(index) - min(index))
+
+
+def test_windows_at_their_pace_stay_as_they_are() -> None:
+    for windows, pace in ((_at(3, 4, 5), 1.0), (_at(0, 6, 12, 17, 24), 6.0), (_at(0, 1, 3, 4, 6), 1.5), (_at(7), 1.0)):
+        same = paced(windows, pace=pace)
+        assert same.windows.mean[same.rows].tolist() == windows.mean.tolist()
+        assert same.latest is None
+        assert same.windows is windows
+
+
+def test_a_window_that_is_not_there_is_one_in_which_nothing_was_read() -> None:
+    windows = _at(0, 1, 4, 5)
+    filled = paced(windows, pace=1.0)
+    assert filled.windows.mean[:, 0].tolist() == pytest.approx([0, 1, np.nan, np.nan, 4, 5], nan_ok=True)
+    assert np.isnan(filled.windows.std[[2, 3]]).all() and np.isnan(filled.windows.slope[[2, 3]]).all()
+    assert filled.windows.mean[filled.rows].tolist() == windows.mean.tolist()
+    assert filled.held(filled.windows.mean)[:, 0].tolist() == [0, 1, 1, 1, 4, 5]
+    assert np.isfinite(windows.mean).all()
+    assert len(set(filled.windows.spell)) == 1
+
+
+def test_a_long_gap_ends_a_spell_and_is_not_filled() -> None:
+    near, far = paced(_at(0, MAX_GAP_IN_SPELL), pace=1.0), paced(_at(0, MAX_GAP_IN_SPELL + 1, MAX_GAP_IN_SPELL + 2), pace=1.0)
+    assert len(near.windows.index) == MAX_GAP_IN_SPELL + 1
+    assert len(set(near.windows.spell)) == 1
+    assert np.diff(far.windows.spell).tolist() == [1, 0]
+    assert len(set(paced(_at(0, 6 * MAX_GAP_IN_SPELL), pace=6.0).windows.spell)) == 1
+
+
+def test_nothing_is_filled_in_between_spells_or_machines() -> None:
+    windows = _at(0, 1, 3, 4)
+    stopped = replace(windows, spell=np.array([0, 0, 1, 1]))
+    assert len(paced(stopped, pace=1.0).windows.index) == 4
+    pool = paced(joined([windows, windows]), pace=1.0)
+    assert pool.windows.mean[:, 0].tolist() == pytest.approx([0, 1, np.nan, 3, 4] * 2, nan_ok=True)
+    assert len(set(pool.windows.spell)) == 2
