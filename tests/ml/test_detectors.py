@@ -341,6 +341,19 @@ def test_a_day_scored_with_the_days_it_remembers_and_within_all_of_them_come_to_
     assert max(apart[1]) > 0.1 or minutes < 60, "the day before is not enough"
 
 
+def test_a_machine_that_settles_for_two_days_does_so_in_a_day_scored_alone_too(detector: SiteDetector) -> None:
+    detection = Policy().detection.model_copy(update={"settle_windows": 300})
+    site = SITE.model_copy(update={"policy": Policy(detection=detection)})
+    assert (remembered_days(SITE), remembered_days(site)) == (2, 4)
+    whole, day = detector.score(HEALTHY, site=site, model_version=1), START + pd.Timedelta(days=9)
+    within = whole[(whole["window_start"] >= day) & (whole["window_start"] < day + pd.Timedelta(days=1))]
+    starts = HEALTHY["window_start"]
+    known = HEALTHY[(starts >= day - pd.Timedelta(days=remembered_days(site))) & (starts < day + pd.Timedelta(days=1))]
+    alone = detector.score(known, site=site, model_version=1, since=day)
+    assert alone["state"].tolist() == within["state"].tolist()
+    assert set(alone["state"]) == {"settling", "scored"}
+
+
 def test_a_machine_read_too_rarely_for_an_incident_to_open_is_not_trained_and_told_so() -> None:
     slow = SITE.machines[0].model_copy(
         update={"sensors": tuple(s.model_copy(update={"interval_s": 38 * 600}) for s in SITE.machines[0].sensors)}
