@@ -20,6 +20,7 @@ from typing import Any
 
 import pandas as pd
 
+from ml.detectors.pace import machine_days
 from ml.fault_replay import KindFound
 from ml.incidents import alarms
 from ml.plant import Site
@@ -95,13 +96,12 @@ def performance(
         observed = observed[~is_explained]
     false = alarms(observed, site=site)
     lasted = false["last_window_at"] - false["onset_at"]
-    n_scored = int((observed["state"] == "scored").sum())
     return Performance(
         machines=machines,
         incidents_known=len(real),
         incidents_found=n_found,
         false_alarms=int((lasted.dt.days + 1).sum()),
-        machine_months=n_scored * site.window_minutes / (30 * 1440),
+        machine_months=machine_days(observed, site=site) / 30,
         kinds=kinds,
     )
 

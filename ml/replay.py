@@ -19,6 +19,7 @@ import pandas as pd
 
 from ml.detectors.fleet import NotTrainable, SiteDetector
 from ml.detectors.look_back import remembered_days
+from ml.detectors.pace import machine_days
 from ml.features import build_features
 from ml.frames import UTC_TIME
 from ml.gate import objections, performance
@@ -84,7 +85,7 @@ class Replayed:
     @property
     def machine_days(self) -> float:
         """Time scored, summed over the machines."""
-        return float((self.scores["state"] == "scored").sum()) * self.site.window_minutes / 1440
+        return machine_days(self.scores, site=self.site)
 
 
 def history_of(drops: Sequence[bytes], *, site: Site, received_at: datetime) -> History:

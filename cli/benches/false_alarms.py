@@ -11,6 +11,7 @@ import yaml
 
 from cli.benches.figures import Measured, figure
 from ml.detectors.fleet import SiteDetector
+from ml.detectors.pace import machine_days
 from ml.features import build_features
 from ml.incidents import alarms
 from ml.plant import Site
@@ -19,7 +20,6 @@ from resources.home import CHECKOUT
 
 SITES = ("hamburg", "houston")
 FIRST_DAY, LEARNED_DAYS, OBSERVED_DAYS, SEED = date(2026, 9, 14), 28, 60, 2
-MINUTES_PER_MONTH = 30 * 1440
 
 
 def false_alarms() -> Iterator[Measured]:
@@ -36,4 +36,4 @@ def observed(name: str) -> tuple[int, float]:
     held_out_from = until - pd.Timedelta(days=round(LEARNED_DAYS * site.policy.training.held_out_share))
     detector = SiteDetector.fit(features[features["window_start"] < until], site=site, held_out_from=held_out_from, seed=7)
     scores = detector.score(features, site=site, model_version=1, since=until)
-    return len(alarms(scores, site=site)), float((scores["state"] == "scored").sum()) * site.window_minutes / MINUTES_PER_MONTH
+    return len(alarms(scores, site=site)), machine_days(scores, site=site) / 30

@@ -10,7 +10,7 @@ score     ALARM_SCORE at the level that healthy machines reach once a machine-mo
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,16 +45,17 @@ class AlarmRate:
 
 @dataclass(frozen=True)
 class Healthy:
-    """The surprise of one machine's held-out windows, in order of time; `index` counts windows since the epoch."""
+    """The surprise of one machine's held-out windows, in order of time; `index` counts windows since the epoch, `minutes` from one on."""
 
     index: Ints
     surprise: Floats
+    minutes: float
 
 
-def fit_alarm_rate(machines: Sequence[Healthy], *, policy: DetectionPolicy, window_minutes: int) -> AlarmRate:
+def fit_alarm_rate(machines: Sequence[Healthy], *, policy: DetectionPolicy) -> AlarmRate:
     """Machines are pooled: one machine's held-out days hold too few alarms to count."""
     sustained = [_sustained(m, policy=policy) for m in machines]
-    months = sum(len(m.index) for m in machines) * window_minutes / MINUTES_PER_MONTH
+    months = sum(len(m.index) * m.minutes for m in machines) / MINUTES_PER_MONTH
     counts = np.array([sum(len(_peaks(s, above=level, gap=policy.merge_gap_windows)) for s in sustained) for level in _LEVELS])
     enough = np.flatnonzero(counts >= WANTED_CLUSTERS)
     at = int(enough[-1]) if len(enough) else int(np.flatnonzero(counts == counts.max())[-1])
@@ -72,7 +73,7 @@ def _sustained(machine: Healthy, *, policy: DetectionPolicy) -> Healthy:
     for by in range(1, policy.on_delay_windows):
         reached[by:] = np.minimum(reached[by:], machine.surprise[:-by])
         reached[:by] = -np.inf
-    return Healthy(machine.index, reached)
+    return replace(machine, surprise=reached)
 
 
 def _peaks(sustained: Healthy, *, above: float, gap: int) -> Floats:

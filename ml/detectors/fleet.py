@@ -268,8 +268,7 @@ def _calibrate(fitted: Mapping[str, tuple[_Material, Members]], *, site: Site) -
         for machine_id, tails in zip(own, fit_tails([held[m].outside(block) for m in own]), strict=True):
             inside = held[machine_id].inside(block)
             model = replace(models[machine_id], tails=tails)
-            unseen[machine_id].append(Healthy(inside.windows.index, surprise_of(member_p([model], [inside.statistics]))[0]))
-    rate = fit_alarm_rate(
-        [h for parts in unseen.values() for h in parts if len(h.index)], policy=site.policy.detection, window_minutes=site.window_minutes
-    )
-    return models, rate
+            surprise, _ = surprise_of(member_p([model], [inside.statistics]))
+            unseen[machine_id].append(Healthy(inside.windows.index, surprise, minutes=model.members.pace * site.window_minutes))
+    healthy = [h for parts in unseen.values() for h in parts if len(h.index)]
+    return models, fit_alarm_rate(healthy, policy=site.policy.detection)

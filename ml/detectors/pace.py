@@ -8,10 +8,11 @@ nothing was read: charts count them as ordinary, and a level holds over them.
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from ml.detectors.windows import A_DAY, MIN_COVERAGE, MachineWindows, taken
-from ml.plant import Machine
+from ml.detectors.windows import A_DAY, MIN_COVERAGE, SCORED, MachineWindows, taken
+from ml.plant import Machine, Site
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -24,6 +25,14 @@ def pace_of(machine: Machine, *, window_minutes: int) -> float:
     """Windows from one to the next in which enough of the machine's sensors are read to score it, by their intervals; at least 1."""
     intervals = sorted(sensor.interval_s for sensor in machine.sensors)
     return max(1.0, intervals[int(np.ceil(MIN_COVERAGE * len(intervals))) - 1] / (60 * window_minutes))
+
+
+def machine_days(scores: pd.DataFrame, *, site: Site) -> float:
+    """Time scored, summed over the machines: a scored window stands for the time to the machine's next one. `scores`: machine_id, state."""
+    n_scored = scores.loc[scores["state"] == SCORED, "machine_id"].value_counts()
+    paces = {machine.machine_id: pace_of(machine, window_minutes=site.window_minutes) for machine in site.machines}
+    windows = sum(n * paces.get(str(machine_id), 1.0) for machine_id, n in n_scored.items())
+    return float(windows) * site.window_minutes / A_DAY
 
 
 def memory_of(minutes: float) -> int:

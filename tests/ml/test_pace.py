@@ -1,13 +1,15 @@
 """Rows one pace after another: what is not there is filled in, so that so many rows are so much time."""
 
 from dataclasses import replace
+from datetime import date
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from ml.detectors.pace import MAX_GAP_IN_SPELL, memory_of, pace_of, paced
+from ml.detectors.pace import MAX_GAP_IN_SPELL, machine_days, memory_of, pace_of, paced
 from ml.detectors.windows import joined, taken
-from ml.plant import Machine, Sensor
+from ml.plant import Machine, Sensor, Site
 from tests.ml.test_members import windows_of
 
 
@@ -75,3 +77,14 @@ def test_nothing_is_filled_in_between_spells_or_machines() -> None:
     pool = paced(joined([windows, windows]), pace=1.0)
     assert pool.windows.mean[:, 0].tolist() == pytest.approx([0, 1, np.nan, 3, 4] * 2, nan_ok=True)
     assert len(set(pool.windows.spell)) == 2
+
+
+def test_a_window_of_a_machine_that_is_read_hourly_stands_for_an_hour() -> None:
+    slow = _machine(3600)
+    fast = Machine(machine_id="M2", machine_class="fan", sensors=(Sensor(sensor_id="S9", type="temperature", unit="°C", interval_s=60),))
+    site = Site(site="plant", name="Plant", time_zone="UTC", first_day=date(2026, 1, 1), machines=(slow, fast))
+    scores = pd.DataFrame(
+        {"machine_id": ["M1"] * 24 + ["M2"] * 144 + ["M2"] * 7, "state": ["scored"] * 168 + ["stopped"] * 7, "score": 0.1},
+    )
+    assert machine_days(scores, site=site) == pytest.approx(2)
+    assert machine_days(scores.iloc[:0], site=site) == 0
