@@ -33,8 +33,8 @@ MIN_AGE_WINDOWS = (
 
 
 def windows_remembered(memory: int) -> int:
-    """How many windows before a window move it: those of a running spread about a running level, of what is foretold from the past."""
-    return 2 * (memory + SMOOTHED_WINDOWS) + HORIZON_WINDOWS + N_LAGS - 1
+    """How many windows before a window move it: those of a running spread about a running level, of residuals in a spell that is old."""
+    return 2 * (memory + SMOOTHED_WINDOWS) + MIN_AGE_WINDOWS
 
 
 @dataclass(frozen=True)

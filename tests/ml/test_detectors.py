@@ -301,7 +301,7 @@ def _gone(features: pd.DataFrame, *, share: float) -> pd.DataFrame:
     return features.assign(coverage=np.where(is_thin, 0.2, 1.0))[is_kept[at]]
 
 
-_AT_EACH_WINDOW = [(5, 5, 0.0), (10, 10, 0.0), (20, 20, 0.0), (60, 60, 0.0), (180, 180, 0.0)]
+_AT_EACH_WINDOW = [(5, 5, 0.0), (10, 10, 0.0), (20, 20, 0.0), (60, 60, 0.0), (120, 120, 0.0), (180, 180, 0.0)]
 _RARER = [(5, 8, 0.0), (10, 30, 0.0), (10, 60, 0.0), (10, 120, 0.0)]
 _WITH_HOLES = [(10, 10, 0.4), (10, 60, 0.4), (60, 60, 0.4)]
 
