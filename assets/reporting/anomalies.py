@@ -1,10 +1,11 @@
 """The anomaly summary: incidents with verdicts and reasons, alarms, what was shelved, machines, how often they were real, scores."""
 
+import numpy as np
 import pandas as pd
 
 from assets.reporting import alarms, precision, queries
 from assets.reporting import charts as draw
-from assets.reporting.report import NOTHING, Chart, Figure, Section, charts, table
+from assets.reporting.report import NOTHING, Chart, Figure, Section, Table, charts, table, tables
 from assets.reporting.scope import Scope
 from ml.plant import FAILURE_MODE_NAMES
 
@@ -90,7 +91,29 @@ def _scores(scope: Scope) -> Section:
         Figure("Windows", len(scores)),
         Figure("Windows scored", round(100 * len(scored) / len(scores), 1), "%", "the others: stopped, settling or too few readings"),
     )
-    return Section("Scores", figures=figures, charts=charts(_heatmap(scope, scored)))
+    return Section("Scores", figures=figures, tables=tables(_unwatched(scope, scores)), charts=charts(_heatmap(scope, scored)))
+
+
+def _unwatched(scope: Scope, scores: pd.DataFrame) -> Table:
+    """Machines without a score in windows in which they may have run, the least watched first; a machine that settles is seen to start."""
+    counts = scores.groupby(["site", "machine_id", "state"]).size().unstack(fill_value=0)
+    every = pd.MultiIndex.from_tuples(scope.machines, names=["site", "machine_id"])
+    counts = counts.reindex(index=every, columns=["scored", "too_few_readings", "settling", "stopped"], fill_value=0)
+    lacks = counts["too_few_readings"] / (counts["scored"] + counts["too_few_readings"])
+    rows = counts.assign(
+        lacks=(100 * lacks).round(1),
+        why=np.where(counts.sum(axis=1) == 0, "no detector, or no readings", "too few readings, or none that tells whether it runs"),
+    )
+    rows = rows[(rows["too_few_readings"] > 0) | (counts.sum(axis=1) == 0)].reset_index()
+    rows = rows.sort_values("lacks", ascending=False, kind="stable", na_position="first")
+    headings = {
+        "machine_id": "machine",
+        "scored": "windows scored",
+        "too_few_readings": "not scored",
+        "lacks": "not scored (%)",
+        "why": "why",
+    }
+    return table("Machines not watched all the time", rows, scope.columns(headings))
 
 
 def _heatmap(scope: Scope, scored: pd.DataFrame) -> Chart | None:

@@ -127,11 +127,12 @@ def _scores(n: int, day: date) -> pd.DataFrame:
     parts = []
     for machine_id, score in level.items():
         stopped = (np.arange(144) < 36) & (machine_id == "P-102")
+        is_thin = (np.arange(144) < 72) & (machine_id == "K-301") & (n >= 5)
         parts.append(
             pd.DataFrame(
                 {
-                    "machine_id": machine_id, "window_start": starts, "state": np.where(stopped, "stopped", "scored"),
-                    "score": np.where(stopped, np.nan, score), "model_version": 3,
+                    "machine_id": machine_id, "window_start": starts, "state": np.select([stopped, is_thin], ["stopped", "too_few_readings"], "scored"),
+                    "score": np.where(stopped | is_thin, np.nan, score), "model_version": 3,
                 }
             )
         )  # fmt: skip
