@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ml.frames import typed_frame
-from ml.plant import Site
+from ml.plant import Sensor, Site
 
 COLUMNS: dict[str, str] = {
     "incident_id": "str",
@@ -47,7 +47,7 @@ class _Scene:
     features: pd.DataFrame
     quality: pd.DataFrame
     weights: dict[str, float]
-    types: Mapping[str, str]
+    sensors: Mapping[str, Sensor]
 
     @property
     def scored(self) -> pd.DataFrame:
@@ -74,7 +74,7 @@ def build_evidence(
                        them has no grade, unless another has F already. worst_sensor_id has that grade
     faulty_share:      share of the movement from sensors with a fault that moves readings, such as a unit that changed; missing
                        where one of the sensors was not looked at for faults. sensor_faults names the faults of all kinds
-    coverage:          mean over those sensors and its scored windows; a window without a reading of a sensor counts 0
+    coverage:          of what was due of those sensors in its scored windows; a window without a due reading of a sensor counts 0
     running_share:     mean over its windows in `features`
     hours_since_start: from the machine's last start to the middle (median) of its anomalous windows; where no stop is in
                        `features`, from the first window there
@@ -84,7 +84,7 @@ def build_evidence(
     """
     window = pd.Timedelta(minutes=site.window_minutes)
     on = site.policy.detection.on_threshold
-    types = {s.sensor_id: s.type for s in site.sensors}
+    sensors = {s.sensor_id: s for s in site.sensors}
     of_machine = {m.machine_id: [s.sensor_id for s in m.sensors] for m in site.machines}
     anomalous = scores.loc[scores["state"] == "scored", ["machine_id", "window_start", "score"]]
     rows = []
@@ -96,7 +96,7 @@ def build_evidence(
             features=features[(features["machine_id"] == machine_id) & (features["window_start"] <= last)],
             quality=quality[quality["day"].between(onset.date(), last.date())],
             weights=named or dict.fromkeys(of_machine[machine_id], 1.0),
-            types=types,
+            sensors=sensors,
         )
         inside = scene.features[scene.features["window_start"] >= onset]
         at_that_time = anomalous[anomalous["window_start"].between(onset, last)]
@@ -106,7 +106,7 @@ def build_evidence(
                 **_trust(scene),
                 "duration_windows": round((last - onset) / window) + 1,
                 "anomalous_share": float((scene.scored["score"] >= on).mean()),
-                "coverage": _coverage(scene),
+                "coverage": _coverage(scene, minutes=site.window_minutes),
                 "running_share": float(inside["running_share"].mean()),
                 "hours_since_start": _hours_since_start(scene, on=on, window=window),
                 "in_maintenance": _overlaps(maintenance, machine_id=machine_id, start=onset, end=last + window),
@@ -125,7 +125,7 @@ def _trust(scene: _Scene) -> dict[str, object]:
     is_known = set(grades) == set(scene.weights) or (worst is not None and grades[worst] == _GRADES[-1])
     told = graded[graded["faults"].notna()]  # days graded before faults were looked for say nothing of them
     faults = {str(s): sorted({code for text in texts for code in text.split()}) for s, texts in told.groupby("sensor_id")["faults"]}
-    moving = sum(weight for s, weight in scene.weights.items() if any(_moves(code, scene.types.get(s)) for code in faults.get(s, ())))
+    moving = sum(weight for s, weight in scene.weights.items() if any(_moves(code, scene.sensors.get(s)) for code in faults.get(s, ())))
     return {
         "worst_grade": grades[worst] if is_known and worst else None,
         "worst_sensor_id": worst if is_known else None,
@@ -134,17 +134,18 @@ def _trust(scene: _Scene) -> dict[str, object]:
     }
 
 
-def _moves(fault: str, sensor_type: str | None) -> bool:
+def _moves(fault: str, sensor: Sensor | None) -> bool:
     """Whether the fault moves readings by itself. Noise on a vibration sensor does not count: a worn bearing does that, too."""
-    return fault in ("stuck", "dead", "wrong_unit") or (fault == "noisy" and sensor_type != "vibration")
+    return fault in ("stuck", "dead", "wrong_unit") or (fault == "noisy" and (sensor is None or sensor.type != "vibration"))
 
 
-def _coverage(scene: _Scene) -> float:
+def _coverage(scene: _Scene, *, minutes: int) -> float:
     starts = scene.scored["window_start"]
     if not len(starts) or scene.features.empty:
         return float("nan")
     rows = scene.features[scene.features["window_start"].isin(starts) & scene.features["sensor_id"].isin(list(scene.weights))]
-    return float(rows["coverage"].sum() / (len(starts) * len(scene.weights)))
+    due = sum(scene.sensors[s].share_due(minutes) if s in scene.sensors else 1.0 for s in scene.weights)
+    return min(1.0, float(rows["coverage"].sum() / (len(starts) * due)))
 
 
 def _hours_since_start(scene: _Scene, *, on: float, window: pd.Timedelta) -> float:

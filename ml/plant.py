@@ -70,6 +70,10 @@ class Sensor(_Value):
     def name_in_drops(self) -> str:
         return self.source_name if self.source_name is not None else self.sensor_id
 
+    def share_due(self, minutes: float) -> float:
+        """In how many of the windows of so many minutes it is to be read: of one that is read hourly a sixth, of 10 minutes."""
+        return min(1.0, 60 * minutes / self.interval_s)
+
     @field_validator("source_unit")
     @classmethod
     def _convertible(cls, source_unit: str | None, info: ValidationInfo) -> str | None:

@@ -24,7 +24,8 @@ MOST_REMEMBERED = 128
 def pace_of(machine: Machine, *, window_minutes: int) -> float:
     """Windows from one to the next in which enough of the machine's sensors are read to score it, by their intervals; at least 1."""
     intervals = sorted(sensor.interval_s for sensor in machine.sensors)
-    return max(1.0, intervals[int(np.ceil(MIN_COVERAGE * len(intervals))) - 1] / (60 * window_minutes))
+    n_needed = int(np.ceil(MIN_COVERAGE * sum(sensor.share_due(window_minutes) for sensor in machine.sensors) - 1e-9))
+    return max(1.0, intervals[n_needed - 1] / (60 * window_minutes))
 
 
 def machine_days(scores: pd.DataFrame, *, site: Site) -> float:

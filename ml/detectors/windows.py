@@ -123,7 +123,8 @@ def _codes(ids: "pd.Series[str]", names: Sequence[str]) -> Ints:
 def _windows_of(
     matrices: dict[str, Floats], *, index: Ints, starts: NDArray[np.datetime64], hours: Ints, machine: Machine, site: Site
 ) -> MachineWindows:
-    runs, coverage = matrices["running_share"].min(axis=1) >= 1 - 1e-9, matrices["coverage"].mean(axis=1)
+    runs = matrices["running_share"].min(axis=1) >= 1 - 1e-9
+    coverage = matrices["coverage"].sum(axis=1) / sum(sensor.share_due(site.window_minutes) for sensor in machine.sensors)
     if machine.running_when is not None:
         place = [s.sensor_id for s in machine.sensors].index(machine.running_when.sensor_id)
         runs, is_told = declared_states(runs, is_read=np.isfinite(matrices["mean"][:, place]), starts=starts)

@@ -354,6 +354,22 @@ def test_a_machine_that_settles_for_two_days_does_so_in_a_day_scored_alone_too(d
     assert set(alone["state"]) == {"settling", "scored"}
 
 
+def test_a_machine_of_a_fast_sensor_and_three_hourly_ones_is_scored_in_each_window() -> None:
+    slow = SITE.machines[0].sensors[:3]
+    machine = SITE.machines[0].model_copy(
+        update={"sensors": (*(s.model_copy(update={"interval_s": 3600}) for s in slow), SITE.machines[0].sensors[3])}
+    )
+    features = HEALTHY[HEALTHY["machine_id"] == "P1"]
+    is_read = ~features["sensor_id"].isin([s.sensor_id for s in slow]) | (features["window_start"].dt.minute == 0)
+    detector = SiteDetector.fit(features[is_read], site=_site(machine), held_out_from=HELD_OUT, seed=7)
+    states = detector.score(features[is_read], site=_site(machine), model_version=1)["state"]
+    assert set(states) == {"scored", "stopped", "settling"}
+    is_dead = features["sensor_id"] == "P1-current-3"
+    assert "too_few_readings" not in set(detector.score(features[is_read & ~is_dead], site=_site(machine), model_version=1)["state"])
+    at_each = _site(SITE.machines[0])
+    assert "too_few_readings" in set(detector.score(features[is_read], site=at_each, model_version=1)["state"])
+
+
 def test_a_machine_read_too_rarely_for_an_incident_to_open_is_not_trained_and_told_so() -> None:
     slow = SITE.machines[0].model_copy(
         update={"sensors": tuple(s.model_copy(update={"interval_s": 38 * 600}) for s in SITE.machines[0].sensors)}

@@ -80,9 +80,10 @@ def evidence(of: pd.DataFrame | None = None, *, found: dict[str, Any] | None = N
         "quality": GOOD,
         "maintenance": NONE_LOGGED,
         "false_alarms_30d": {},
+        "site": SITE,
     }
     incidents = find_incidents(of[of["machine_id"] == "A"], site=SITE, day=DAY, known=NOTHING_KNOWN).assign(**found or {})
-    table = build_evidence(incidents, site=SITE, **(inputs | changes))
+    table = build_evidence(incidents, **(inputs | changes))
     assert list(table.columns) == list(COLUMNS)
     assert len(table) == 1
     return {str(k): v for k, v in table.iloc[0].items()}
@@ -170,6 +171,12 @@ def test_faults_nobody_looked_for_are_unknown_and_known_from_any_day_that_did() 
 def test_coverage_is_of_the_moved_sensors_and_a_window_without_a_reading_counts_nothing() -> None:
     both = pd.concat([features([1.0] * 4, sensors=("vibration",), coverage=0.6), features([1.0, 1.0], sensors=("temperature",))])
     assert evidence(features=both)["coverage"] == pytest.approx((4 * 0.6 + 2) / 8)
+    hourly = tuple(s.model_copy(update={"interval_s": 3600}) if s.type == "temperature" else s for s in SITE.machines[0].sensors)
+    slow = SITE.model_copy(update={"machines": (SITE.machines[0].model_copy(update={"sensors": hourly}), *SITE.machines[1:])})
+    assert evidence(features=both.iloc[:4], site=slow)["coverage"] == pytest.approx(4 * 0.6 / (4 + 4 / 6)), (
+        "one that is due in a sixth of them"
+    )
+    assert evidence(features=features([1.0] * 4), site=slow)["coverage"] == 1.0
     flow = pd.concat([features([1.0] * 4), features([1.0] * 4, sensors=("flow",), coverage=0.0)])
     assert evidence(features=flow)["coverage"] == 1.0
 
