@@ -1,7 +1,7 @@
 """Ten machines' hourly telemetry of 91 days in one wide file (the Azure predictive maintenance sample), through the whole program.
 
 The detector learns from the first 30 days, failures among them; a challenger is trained each week. Found after these: of the nine
-failures with different machine or hour, four were preceded by an incident that had opened within the week before and still went on in
+failures with different machine or hour, five were preceded by an incident that had opened within the week before and still went on in
 the last day.
 """
 
