@@ -398,7 +398,10 @@ class DriftPolicy(_Value):
 
     false_discovery_rate: float = Field(default=0.05, gt=0, lt=1, description="of a site-day's tests (Benjamini-Hochberg)")
     min_psi: float = Field(default=0.25, ge=0, description="population stability index below which a shift is too small to matter")
-    sustained_days: int = Field(default=3, ge=1, description="days drifted, of the last within_days, that ask for retraining")
+    p_alone: float = Field(
+        default=0.001, gt=0, lt=1, description="of a sensor's own test, up to which a day counts towards sustained drift"
+    )
+    sustained_days: int = Field(default=3, ge=1, description="days off, of the last within_days, that ask for retraining")
     within_days: int = Field(default=5, ge=1)
     cooldown_days: float = Field(default=7, ge=0, description="no request sooner after a training, or after another request")
 

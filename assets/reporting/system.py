@@ -129,9 +129,12 @@ def _drift(scope: Scope) -> Section:
     found = queries.drift_in(scope.connection, **scope.range)
     if found.empty:
         return Section("Drift", NOTHING)
-    drifted = found[found["days_drifted"] > 0].round({"worst_psi": 3, "worst_ks": 3})
-    figures = (Figure("Sensors drifted", len(drifted), f"of {len(found)}", "on at least one day, against the training data"),)
     lasting = [(site, sustained_drift(scope.connection, site=site, until=scope.end)) for site in scope.sites]
+    for_good = {(site.site, sensor_id) for site, drift in lasting if drift is not None for sensor_id in drift.sensors}
+    is_lasting = pd.MultiIndex.from_frame(found[["site", "sensor_id"]]).isin(for_good)
+    n_drifted = int((found["days_drifted"] > 0).sum())
+    figures = (Figure("Sensors drifted", n_drifted, f"of {len(found)}", "on at least one day, against the training data"),)
+    drifted = found[(found["days_drifted"] > 0) | is_lasting].round({"worst_psi": 3, "worst_ks": 3})
     text = " ".join(_said_of_drift(site, drift) for site, drift in lasting if drift is not None) or NOT_SUSTAINED
     headings = {
         "sensor_id": "sensor", "machine_id": "machine", "drifted_in": "in", "days_drifted": "days drifted", "days": "days compared",

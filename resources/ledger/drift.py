@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 import pandas as pd
 from sqlalchemy import Connection, func, select
 
-from ml.drift import days_explained, sustained
+from ml.drift import TOLD, days_explained, sustained
 from ml.healthy import incident_spans, maintenance_spans
 from ml.plant import Site
 from resources.ledger.findings import latest_assessments, maintenance_between, repaired_at
@@ -16,7 +16,7 @@ from resources.ledger.tables import detector_versions, drift_findings
 
 @dataclass(frozen=True)
 class SustainedDrift:
-    """Sensors with the number of days on which they drifted, and the newest day compared, against one detector version."""
+    """Sensors with the number of days on which they were off, and the newest day compared, against one detector version."""
 
     version: int
     day: date
@@ -39,8 +39,11 @@ def sustained_drift(connection: Connection, *, site: Site, until: date | None = 
         return None
     day, version = newest
     first = day - timedelta(days=policy.within_days - 1)
-    columns = (f.c.day, f.c.sensor_id, f.c.machine_id, f.c.is_drifted)
-    query = select(*columns).where(*of_site, f.c.model_version == version, f.c.day >= first).order_by(f.c.day, f.c.sensor_id)
+    query = (
+        select(f.c.day, *(f.c[name] for name in TOLD))
+        .where(*of_site, f.c.model_version == version, f.c.day >= first)
+        .order_by(f.c.day, f.c.sensor_id)
+    )
     findings = read_frame(connection, query)
     start, end = (pd.Timestamp(d, tz="UTC") for d in (first, day + timedelta(days=1)))
     work = maintenance_between(connection, site=site.site, start=start, end=end)

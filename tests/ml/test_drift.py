@@ -216,13 +216,25 @@ def test_noise_that_grows_is_drift_of_the_spread_where_the_level_stays() -> None
 # --- from days to a request ---
 
 
-def _findings(drifted: dict[str, str], *, explained: dict[str, str] | None = None) -> pd.DataFrame:
-    """sensor -> its days, the oldest first: x drifted, . not."""
+NOTHING_OFF = {"ks_p": 0.9, "psi": 0.0, "spread_ks_p": 0.9, "spread_psi": 0.0, "is_drifted": False}
+MARKS = {
+    ".": NOTHING_OFF,
+    "x": NOTHING_OFF | {"ks_p": 0.02, "psi": 0.4, "is_drifted": True},  # with others of the site
+    "l": NOTHING_OFF | {"ks_p": 0.001, "psi": 0.25},
+    "s": NOTHING_OFF | {"spread_ks_p": 0.0004, "spread_psi": 2.0},
+    "u": NOTHING_OFF | {"ks_p": 0.0011, "psi": 2.0},  # not unlikely enough
+    "t": NOTHING_OFF | {"ks_p": 0.0, "psi": 0.24, "spread_ks_p": 0.9, "spread_psi": 2.0},  # too small to matter
+}
+
+
+def _findings(marks: dict[str, str], *, explained: dict[str, str] | None = None) -> pd.DataFrame:
+    """sensor -> its days, the oldest first, as in MARKS."""
     rows = [
-        {"day": START + timedelta(days=n), "sensor_id": sensor, "machine_id": "A", "is_drifted": mark == "x"}
+        MARKS[mark]
+        | {"day": START + timedelta(days=n), "sensor_id": sensor, "machine_id": "A"}
         | {"is_explained": (explained or {}).get(sensor, "." * 20)[n] == "x"}
-        for sensor, marks in drifted.items()
-        for n, mark in enumerate(marks)
+        for sensor, of_days in marks.items()
+        for n, mark in enumerate(of_days)
     ]
     return pd.DataFrame(rows)
 
@@ -232,6 +244,39 @@ def test_drift_is_sustained_on_three_of_the_last_five_days_and_not_on_an_odd_one
     assert sustained(_findings(marks), policy=DriftPolicy()) == {"S1": 3, "S4": 3}
     assert sustained(_findings(marks), policy=DriftPolicy(sustained_days=2)) == {"S1": 3, "S2": 2, "S3": 2, "S4": 3}
     assert sustained(_findings({}), policy=DriftPolicy()) == {}
+
+
+def test_a_sensor_whose_own_test_stands_again_and_again_has_changed_whatever_the_site_says() -> None:
+    marks = {"S0": "..lsl", "S1": "..uul", "S2": "..ttt", "S3": ".xuls", "S4": "sssss"}
+    assert sustained(_findings(marks), policy=DriftPolicy()) == {"S0": 3, "S3": 3, "S4": 5}
+    assert sustained(_findings(marks), policy=DriftPolicy(p_alone=0.002)) == {"S0": 3, "S1": 3, "S3": 4, "S4": 5}
+
+
+def test_what_one_sensor_of_many_does_for_days_is_found_though_its_days_are_not() -> None:
+    """The same four machines once and twenty times over, of which one sensor has shifted by 1.7 spreads."""
+    running = pd.concat(_simulated(21)[:TRAINING_DAYS])
+    running = running[(running["sensor_id"] == SHIFTED) & (running["running_share"] == 1.0)]
+    days, still = _simulated(21, shift=1.7 * float(running["mean"].std())), _simulated(21)
+    small = _compared(days)
+    copies = [f"C{n:02}" for n in range(20)]
+    site = PLANT.model_copy(update={"machines": (*PLANT.machines, *(_copied(m, copy) for copy in copies for m in PLANT.machines))})
+    reference = reference_sample(pd.concat(days[:TRAINING_DAYS]))
+    references = pd.concat([reference, *(reference.assign(sensor_id=copy + reference["sensor_id"]) for copy in copies)])
+    of_days = []
+    for n in range(TRAINING_DAYS, TRAINING_DAYS + 5):
+        others = [still[n].assign(sensor_id=copy + still[n]["sensor_id"], machine_id=copy + still[n]["machine_id"]) for copy in copies]
+        found = drift(pd.concat([days[n], *others]), references, site=site)
+        of_days.append(found.assign(day=START + timedelta(days=n), is_explained=False))
+    large = pd.concat(of_days, ignore_index=True)
+    of_small, of_large = (table[(table["sensor_id"] == SHIFTED) & table["day"].isin(large["day"])] for table in (small, large))
+    assert of_large["is_drifted"].sum() < 3 <= of_small["is_drifted"].sum()
+    np.testing.assert_allclose(of_large["ks_p"], of_small["ks_p"])
+    assert set(sustained(large, policy=DriftPolicy())) == {SHIFTED}
+
+
+def _copied(machine: Machine, copy: str) -> Machine:
+    sensors = tuple(s.model_copy(update={"sensor_id": copy + s.sensor_id}) for s in machine.sensors)
+    return machine.model_copy(update={"machine_id": copy + machine.machine_id, "sensors": sensors, "running_when": None})
 
 
 def test_days_that_a_fault_or_maintenance_explains_do_not_count() -> None:

@@ -153,7 +153,8 @@ def test_a_later_day_that_doubts_the_incident_has_the_last_word(ledger: LedgerRe
 
 def drifted(ledger: LedgerResource, days: dict[int, bool], *, version: int = 1) -> None:
     rows = [
-        {"site": "hamburg", "day": DAY + n * ONE_DAY, "sensor_id": "P1-VIB", "machine_id": "P1", "ks": 0.5, "ks_p": 0.0,
+        {"site": "hamburg", "day": DAY + n * ONE_DAY, "sensor_id": "P1-VIB", "machine_id": "P1", "ks": 0.5,
+         "ks_p": 0.0 if is_drifted else 0.9,
          "psi": 0.5 + n / 10, "spread_ks": 0.0, "spread_ks_p": 1.0, "spread_psi": 0.0, "n": 144,
          "is_drifted": is_drifted, "model_version": version}
         for n, is_drifted in days.items()

@@ -109,7 +109,8 @@ def drifted(
 ) -> None:
     """The findings of days from `first` on: x drifted, . not."""
     rows = [
-        {"site": site, "day": first + timedelta(days=n), "sensor_id": sensor, "machine_id": "HH-P101", "ks": 0.9, "ks_p": 0.0, "psi": 2.0,
+        {"site": site, "day": first + timedelta(days=n), "sensor_id": sensor, "machine_id": "HH-P101", "ks": 0.9,
+         "ks_p": 0.0 if mark == "x" else 0.9, "psi": 2.0,
          "spread_ks": 0.1, "spread_ks_p": 0.9, "spread_psi": 0.0, "n": 144, "is_drifted": mark == "x",
          "drifted_in": "level" if mark == "x" else None, "model_version": version}
         for n, mark in enumerate(marks)

@@ -310,6 +310,18 @@ def test_drift_on_three_days_of_five_asks_for_retraining(ledger: Connection, bui
     )
 
 
+def test_a_sensor_that_is_off_by_itself_for_days_is_listed_too(ledger: Connection, build: Build, week: ModuleType) -> None:
+    before = find_table(build("system_health"), "Most days drifted first")
+    with ledger.begin_nested() as undone:
+        of_sensor = (t.drift_findings.c.sensor_id == "P-102.vib", t.drift_findings.c.day >= week.DAYS[4])
+        ledger.execute(update(t.drift_findings).where(*of_sensor).values(ks_p=0.0005, psi=2.0))
+        report = build("system_health")
+        undone.rollback()
+    assert "P-102.vib (3 days)" in next(s for s in report.sections if s.title == "Drift").text
+    listed = find_table(report, "Most days drifted first")
+    assert set(column(listed, "sensor")) - set(column(before, "sensor")) == {"P-102.vib"}
+
+
 FORESIGHT = "Were the predicted times right?"
 SHARES = "Share of true failures within the predicted interval"
 
