@@ -4,7 +4,8 @@ A champion is moved by the gate, by `maintenance models`, or by a person in the 
 that meets it writes its row, and says that it was found then.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from resources.ledger.learning import (
     versions_of,
 )
 from resources.ledger.ledger import LedgerResource
-from resources.models import CHAMPION, DETECTOR, ArtifactRefused, Family, ModelsResource, ModelsUnreachable
+from resources.models import CHAMPION, DETECTOR, URI_VARIABLE, ArtifactRefused, Family, ModelsResource, ModelsUnreachable
 
 if TYPE_CHECKING:
     from ml.detectors.fleet import SiteDetector
@@ -102,6 +103,22 @@ def verified_bytes(version: int, *, known: Mapping[str, Any] | None, models: Mod
         raise dg.Failure(str(error), allow_retries=False) from error
     except ModelsUnreachable as error:
         raise dg.Failure(f"{error} Version {version} does not lie in the cache either, so nothing can be scored.") from error
+
+
+@contextmanager
+def training_told(site: str, *, family: Family) -> Iterator[None]:
+    """Where a training of the family meets an MLflow that is gone, or bytes that were changed, it ends with what, where and what to do.
+
+    Raises dg.Failure: an MLflow that is gone may be back at a retry, changed bytes stay changed.
+    """
+    ended = f"The training of the {family.words} of {site} ended here; the champion, if there is one, stays at work."
+    try:
+        yield
+    except ArtifactRefused as error:
+        raise dg.Failure(f"{error} {ended} Then run `{family.job}` for {site} again.", allow_retries=False) from error
+    except ModelsUnreachable as error:
+        again = f"Bring MLflow back, or mend what {URI_VARIABLE} names, and run `{family.job}` for {site} again."
+        raise dg.Failure(f"{error} {ended} {again}") from error
 
 
 def of_another_version(error: ValueError, version: int, *, site: str, family: Family) -> dg.Failure:
