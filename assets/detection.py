@@ -171,10 +171,12 @@ def incidents(
             calibration = fit_calibration(labelled_incidents(connection, site=site.site, before=site_day.day))
             verdicts = calibrated(judgement.verdicts, calibrate=calibration.apply, policy=site.policy.verdict)
             judged = _judged(found, evidence, scores, verdicts=verdicts)
-            replace_incidents(connection, judged, site=site.site, day=site_day.day)
+            renamed = replace_incidents(connection, judged, site=site.site, day=site_day.day)
             alarms = Annunciation.of(connection, judged, scores=scores, site=site, site_day=site_day)
             alarms.keep(connection, site_day)
             validations.keep(connection, judgement.outcome, site_day)
+        for before, after in renamed.items():
+            context.log.info("%s is now found as %s, which takes over its labels, its order and its shelvings.", before, after)
         counts = judged["verdict"].value_counts()
         counted = {verdict: int(counts.get(verdict, 0)) for verdict in ("credible", "investigate", "false_positive_suspected")}
         report(context, site_day, rows=len(judged), figures=counted | alarms.figures, confidence=calibration.words)
