@@ -51,19 +51,30 @@ def champion_of(site: str, *, ledger: LedgerResource, models: ModelsResource, no
             note_champion(connection, site=site, champion=version, noticed_by=noticed_by)
     except ModelsUnreachable as error:
         with ledger.begin() as connection:
-            last = champions_trained_here(connection, site=site)
-            kept = [v for v, sha256 in last.items() if models.is_kept(site, v, artifact_sha256=sha256)]
-        if not last:
-            dg.get_dagster_logger().warning("%s The ledger knows of no champion of %s either.", error, site)
-            return None
-        latest = next(iter(last))
-        used = next(iter(kept), latest)
-        standing = f"the last champion of {site} that the ledger knows"
-        which = standing if used == latest else f"the last champion that lies in the cache: version {latest}, {standing}, does not"
-        warning = f"{error} Scored with version {used}, {which}; one promoted since would not be known."
-        dg.get_dagster_logger().warning(warning)
-        return Champion(used, warning)
+            trained = champions_trained_here(connection, site=site)
+        return champion_without_mlflow(error, trained, models=models, site=site, family=DETECTOR)
     return Champion(version) if version is not None else None
+
+
+def champion_without_mlflow(
+    error: ModelsUnreachable, trained: Mapping[int, str], *, models: ModelsResource, site: str, family: Family
+) -> Champion | None:
+    """The latest champion whose bytes lie verified in the cache; where none of them do, the latest; None where there was none.
+
+    `trained`: version -> sha256 of those that the ledger knows as champions, the latest first.
+    """
+    said = dg.get_dagster_logger()
+    if not trained:
+        said.warning("%s The ledger knows of no champion among the %ss of %s either.", error, family.words, site)
+        return None
+    latest = next(iter(trained))
+    kept = (version for version, sha256 in trained.items() if models.is_kept(site, version, artifact_sha256=sha256, family=family))
+    used = next(kept, latest)
+    standing = f"the last champion among the {family.words}s of {site} that the ledger knows"
+    which = standing if used == latest else f"the last champion that lies in the cache: version {latest}, {standing}, does not"
+    warning = f"{error} Version {used} is used, {which}; one promoted since would not be known."
+    said.warning(warning)
+    return Champion(used, warning)
 
 
 def champions_trained_here(connection: Connection, *, site: str) -> dict[int, str]:
