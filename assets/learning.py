@@ -111,6 +111,7 @@ def detector_model(
                 passed=promotion["is_promoted"],
                 severity=dg.AssetCheckSeverity.WARN,
                 # the check's latest result may be of any site
+                description=f"{context.partition_key}, version {registered.version}: {promotion['why']}",
                 metadata={
                     "site": context.partition_key,
                     "version": registered.version,
