@@ -45,7 +45,11 @@ class FoundOtherwise:
 
 
 def found_otherwise(connection: Connection, lake: LakeResource, *, site: Site, start: date, end: date) -> tuple[FoundOtherwise, ...]:
-    """Of the days, both inclusive, those with stored scores; each day knows what the days before it would have found."""
+    """Of the days, both inclusive, those with stored scores; each day knows what the days before it would have found.
+
+    Incidents of machines that have left the plant file stay as they were found.
+    """
+    present = [machine.machine_id for machine in site.machines]
     known = known_incidents(connection, site=site.site, before=start)
     days = []
     for n in range((end - start).days + 1):
@@ -56,7 +60,7 @@ def found_otherwise(connection: Connection, lake: LakeResource, *, site: Site, s
             begin = SiteDay(day, site.site).looking_back(LOOK_BACK_DAYS)
             scores = lake.read_days("anomaly_scores", site=site.site, start=begin, end=day)
             found = find_incidents(scores, site=site, day=day, known=known)
-            days += _compared(stored, found, day=day)
+            days += _compared(stored[stored["machine_id"].isin(present)], found, day=day)
         known = _with(known, found)
     return tuple(days)
 

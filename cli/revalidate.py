@@ -233,7 +233,7 @@ def demand_idle(instance: dg.DagsterInstance, site: str) -> None:
 def show(found: Revalidation, *, span: Span, console: Console) -> None:
     """Print what changes of one site."""
     if found.refound:
-        console.print(f"[bold]{span.site.site}[/bold]: by policy.detection as it is now, from the stored scores", highlight=False)
+        console.print(f"[bold]{span.site.site}[/bold]: by the plant file as it is now, from the stored scores", highlight=False)
         for day in found.refound:
             console.print(Padding(Text.assemble((str(day.day), "cyan"), "  ", day.words()), (0, 0, 0, 2), expand=False))
         console.print(f"On {_count(len(found.refound), 'day')} incidents are found and judged anew.", highlight=False)

@@ -143,3 +143,11 @@ def test_an_event_longer_than_the_look_back_is_found_otherwise_on_all_its_days(d
     change_thresholds(plant, on_threshold=0.8)
     refound = look(detection.ledger, Span(read_plant(plant)[0], days[0], days[-1]), lake=detection.lake).refound
     assert [(found.day, found.come, found.gone) for found in refound] == [(day, (NEW,), (OLD,)) for day in days]
+
+
+def test_a_machine_that_has_left_the_plant_file_keeps_its_incidents(detection: Detection, plant: Path) -> None:
+    for day in (BEFORE, DAY):
+        detection.run(day)
+    site = read_plant(plant)[0]
+    without = site.model_copy(update={"machines": tuple(m for m in site.machines if m.machine_id != MACHINE)})
+    assert not look(detection.ledger, Span(without, BEFORE, DAY), lake=detection.lake).is_change
