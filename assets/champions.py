@@ -4,7 +4,8 @@ A champion is moved by the gate, by `maintenance models`, or by a person in the 
 that meets it writes its row, and says that it was found then.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from resources.ledger.learning import (
     versions_of,
 )
 from resources.ledger.ledger import LedgerResource
-from resources.models import CHAMPION, DETECTOR, ArtifactRefused, Family, ModelsResource, ModelsUnreachable
+from resources.models import CHAMPION, DETECTOR, URI_VARIABLE, ArtifactRefused, Family, ModelsResource, ModelsUnreachable
 
 if TYPE_CHECKING:
     from ml.detectors.fleet import SiteDetector
@@ -50,19 +51,30 @@ def champion_of(site: str, *, ledger: LedgerResource, models: ModelsResource, no
             note_champion(connection, site=site, champion=version, noticed_by=noticed_by)
     except ModelsUnreachable as error:
         with ledger.begin() as connection:
-            last = champions_trained_here(connection, site=site)
-            kept = [v for v, sha256 in last.items() if models.is_kept(site, v, artifact_sha256=sha256)]
-        if not last:
-            dg.get_dagster_logger().warning("%s The ledger knows of no champion of %s either.", error, site)
-            return None
-        latest = next(iter(last))
-        used = next(iter(kept), latest)
-        standing = f"the last champion of {site} that the ledger knows"
-        which = standing if used == latest else f"the last champion that lies in the cache: version {latest}, {standing}, does not"
-        warning = f"{error} Scored with version {used}, {which}; one promoted since would not be known."
-        dg.get_dagster_logger().warning(warning)
-        return Champion(used, warning)
+            trained = champions_trained_here(connection, site=site)
+        return champion_without_mlflow(error, trained, models=models, site=site, family=DETECTOR)
     return Champion(version) if version is not None else None
+
+
+def champion_without_mlflow(
+    error: ModelsUnreachable, trained: Mapping[int, str], *, models: ModelsResource, site: str, family: Family
+) -> Champion | None:
+    """The latest champion whose bytes lie verified in the cache; where none of them do, the latest; None where there was none.
+
+    `trained`: version -> sha256 of those that the ledger knows as champions, the latest first.
+    """
+    said = dg.get_dagster_logger()
+    if not trained:
+        said.warning("%s The ledger knows of no champion among the %ss of %s either.", error, family.words, site)
+        return None
+    latest = next(iter(trained))
+    kept = (version for version, sha256 in trained.items() if models.is_kept(site, version, artifact_sha256=sha256, family=family))
+    used = next(kept, latest)
+    standing = f"the last champion among the {family.words}s of {site} that the ledger knows"
+    which = standing if used == latest else f"the last champion that lies in the cache: version {latest}, {standing}, does not"
+    warning = f"{error} Version {used} is used, {which}; one promoted since would not be known."
+    said.warning(warning)
+    return Champion(used, warning)
 
 
 def champions_trained_here(connection: Connection, *, site: str) -> dict[int, str]:
@@ -102,6 +114,22 @@ def verified_bytes(version: int, *, known: Mapping[str, Any] | None, models: Mod
         raise dg.Failure(str(error), allow_retries=False) from error
     except ModelsUnreachable as error:
         raise dg.Failure(f"{error} Version {version} does not lie in the cache either, so nothing can be scored.") from error
+
+
+@contextmanager
+def training_told(site: str, *, family: Family) -> Iterator[None]:
+    """Where a training of the family meets an MLflow that is gone, or bytes that were changed, it ends with what, where and what to do.
+
+    Raises dg.Failure: an MLflow that is gone may be back at a retry, changed bytes stay changed.
+    """
+    ended = f"The training of the {family.words} of {site} ended here; the champion, if there is one, stays at work."
+    try:
+        yield
+    except ArtifactRefused as error:
+        raise dg.Failure(f"{error} {ended} Then run `{family.job}` for {site} again.", allow_retries=False) from error
+    except ModelsUnreachable as error:
+        again = f"Bring MLflow back, or mend what {URI_VARIABLE} names, and run `{family.job}` for {site} again."
+        raise dg.Failure(f"{error} {ended} {again}") from error
 
 
 def of_another_version(error: ValueError, version: int, *, site: str, family: Family) -> dg.Failure:

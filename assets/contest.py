@@ -75,13 +75,20 @@ def replayed_rounds(material: "Material", *, site: Site) -> tuple[Round, ...]:
 
 
 def judge(detectors: Sequence["SiteDetector"], material: "Material", *, site: Site) -> tuple[Judged, ...]:
-    """All on the same days; of the faults replayed into them, those that each can be judged by."""
+    """All on the same days; of the faults replayed into them, those that each can be judged by.
+
+    Where there are none, the first is judged by those that it can be judged by alone, and the others by none: beside one that has alarms
+    everywhere, a detector that sees nothing would find no less.
+    """
     replayed = replayed_rounds(material, site=site)
     scores = [detector.score(material.features, site=site, model_version=1) for detector in detectors]
     faults = [outcome(detector, replayed, clean=clean, site=site) for detector, clean in zip(detectors, scores, strict=True)]
-    is_clear = np.logical_and.reduce([found["is_clear"].to_numpy(dtype=np.bool_) for found in faults])
+    is_clear = [found["is_clear"].to_numpy(dtype=np.bool_) for found in faults]
+    of_all = np.logical_and.reduce(is_clear)
+    counted = [of_all if of_all.any() or n else is_clear[0] for n in range(len(detectors))]
     judged = []
-    for detector, clean, found in zip(detectors, scores, faults, strict=True):
+    for detector, clean, outcomes, is_counted in zip(detectors, scores, faults, counted, strict=True):
+        found = outcomes[is_counted]
         reached = performance(
             clean,
             site=site,
@@ -89,9 +96,9 @@ def judge(detectors: Sequence["SiteDetector"], material: "Material", *, site: Si
             real=material.real,
             maintenance=material.maintenance,
             observed_from=pd.Timestamp(material.split.observed[0], tz="UTC"),
-            kinds=by_kind(found[is_clear]),
+            kinds=by_kind(found),
         )
-        judged.append(Judged(reached, clean, found[is_clear]))
+        judged.append(Judged(reached, clean, found))
     return tuple(judged)
 
 

@@ -22,6 +22,7 @@ from ml.feedback import fit_calibration
 from ml.frames import typed_frame
 from ml.incidents import find_incidents
 from ml.plant import Site
+from ml.succession import successors
 from resources.lake import LakeResource
 from resources.ledger.findings import false_alarms, known_incidents, labelled_incidents, maintenance_between, replace_incidents
 from resources.ledger.ledger import LedgerResource
@@ -171,13 +172,19 @@ def incidents(
             calibration = fit_calibration(labelled_incidents(connection, site=site.site, before=site_day.day))
             verdicts = calibrated(judgement.verdicts, calibrate=calibration.apply, policy=site.policy.verdict)
             judged = _judged(found, evidence, scores, verdicts=verdicts)
-            replace_incidents(connection, judged, site=site.site, day=site_day.day)
+            renamed = replace_incidents(connection, judged, site=site.site, day=site_day.day)
             alarms = Annunciation.of(connection, judged, scores=scores, site=site, site_day=site_day)
             alarms.keep(connection, site_day)
             validations.keep(connection, judgement.outcome, site_day)
+        for before, after in renamed.items():
+            context.log.info("%s is now found as %s, which takes over its labels, its order and its shelvings.", before, after)
+        warning = _known_otherwise(known, found)
+        if warning:
+            context.log.warning(warning)
         counts = judged["verdict"].value_counts()
         counted = {verdict: int(counts.get(verdict, 0)) for verdict in ("credible", "investigate", "false_positive_suspected")}
-        report(context, site_day, rows=len(judged), figures=counted | alarms.figures, confidence=calibration.words)
+        figures = counted | alarms.figures | ({"warning": warning} if warning else {})
+        report(context, site_day, rows=len(judged), figures=figures, confidence=calibration.words)
     return dg.MaterializeResult(check_results=[validations.check("incidents_are_judged", severity=dg.AssetCheckSeverity.WARN)])
 
 
@@ -197,6 +204,14 @@ def _evidence(
         maintenance=maintenance_between(connection, site=site.site, start=found["onset_at"].min(), end=site_day.end),
         false_alarms_30d=false_alarms(connection, site=site.site, until=site_day.day, days=30),
     )
+
+
+def _known_otherwise(known: pd.DataFrame, found: pd.DataFrame) -> str:
+    """Which events earlier days know under another name, and what to do; empty where there are none."""
+    others = known[~known["incident_id"].isin(found["incident_id"])].assign(label=None)
+    said = [f"{name} is {before} on earlier days" for before, name in successors(others, found).items()]
+    mend = "policy.detection has changed since, or what they were found in; `maintenance revalidate` finds these days' incidents anew."
+    return f"{'; '.join(said)}: {mend}" if said else ""
 
 
 def _quality(lake: LakeResource, site_day: SiteDay) -> pd.DataFrame:

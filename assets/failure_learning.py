@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from assets.champions import training_told
 from assets.partitions import across_site, site
 from assets.recording import OWNERS
 from ml.failure_figures import THRESHOLD, Labelled
@@ -73,6 +74,8 @@ def failure_model(
     days = days_with_features(lake, site=plant_site, until=date.fromisoformat(config.until) if config.until else None)
     try:
         material = material_of(lake, ledger, site=plant_site, days=days)
+        with training_told(plant_site.site, family=FAILURE_MODEL):
+            models.demand_answer()  # before minutes of fitting
         judged = judgements_of(material, site=plant_site)
         model = fit(material, site=plant_site)
     except TooFewFailures as error:
@@ -84,8 +87,9 @@ def failure_model(
         return dg.MaterializeResult(metadata={"dagster/row_count": 0, "is_champion": False, "state": said, "days": len(days)})
     is_champion, why = verdict_on(judged[MACHINES], site=plant_site)
     training = training_of(model, material, judged, why=why, site=plant_site, run_id=context.run.run_id)
-    registered = models.register(training)
-    put_to_work(registered, training, material, ledger=ledger, models=models, site=plant_site, verdict=(is_champion, why))
+    with training_told(plant_site.site, family=FAILURE_MODEL):
+        registered = models.register(training)
+        put_to_work(registered, training, material, ledger=ledger, models=models, site=plant_site, verdict=(is_champion, why))
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": int(material.labels.is_usable.sum()),

@@ -1,9 +1,11 @@
 """Prognostics by what was learned: how likely each machine is to fail within the horizon, at the end of a day."""
 
+from dataclasses import dataclass
+
 import dagster as dg
 import pandas as pd
 
-from assets.champions import of_another_version, verified_bytes
+from assets.champions import Champion, champion_without_mlflow, of_another_version, verified_bytes
 from assets.failure_learning import telemetry_on_grid
 from assets.partitions import SiteDay, across_site, looking_back, site_days, site_days_of
 from assets.recording import OWNERS, Validations, column_schema, report
@@ -13,7 +15,7 @@ from ml.failure_history import LOOK_BACK_DAYS
 from ml.failure_model import FailureModel
 from ml.plant import Site
 from resources.lake import LakeResource
-from resources.ledger.failure_models import failure_model_record, has_failure_model, latest_made_champion
+from resources.ledger.failure_models import failure_champions, failure_model_record, has_failure_model
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.machine_events import failure_history
 from resources.ledger.rows import replace_site_day
@@ -63,15 +65,15 @@ def learned_predictions(
     champions = _Champions(ledger, models)
     for site_day in site_days_of(context):
         site = plant.site(site_day.site)
-        champion = champions.of(site)
-        if champion is None:
+        loaded = champions.of(site)
+        if loaded is None:
             with ledger.begin() as connection:  # what a model foresaw that is champion no longer
                 replace_site_day(connection, predictions_table, pd.DataFrame(), **site_day.where)
             report(context, site_day, rows=0, state=NO_MODEL)
             continue
-        version, sha256, model = champion
+        version, model = loaded.champion.version, loaded.model
         found = _foreseen(model, lake=lake, ledger=ledger, site=site, site_day=site_day)
-        found = found.assign(horizon_h=model.horizon_h, model_version=version, artifact_sha256=sha256)
+        found = found.assign(horizon_h=model.horizon_h, model_version=version, artifact_sha256=loaded.sha256)
         outcome = validate_table(found, suite=learned_predictions_suite())
         with ledger.begin() as connection:
             validations.keep(connection, outcome, site_day)
@@ -84,42 +86,54 @@ def learned_predictions(
             rows=len(found),
             model_version=version,
             likely_within_the_horizon=int((found["probability"] >= THRESHOLD).sum()),
+            figures=loaded.champion.metadata,
             most_likely=f"{highest[0]['machine_id']}: {highest[0]['probability']:.0%}" if highest else "nobody reported",
         )
     return dg.MaterializeResult(check_results=[validations.check("learned_predictions_hold_their_contract")])
 
 
+@dataclass(frozen=True)
+class _Loaded:
+    """A site's champion and its model, whose bytes have that hash."""
+
+    champion: Champion
+    sha256: str
+    model: FailureModel
+
+
 class _Champions:
-    """Each site's champion, asked for and loaded once: (version, sha256, model); None where the site has none."""
+    """Each site's champion, asked for and loaded once; None where the site has none."""
 
     def __init__(self, ledger: LedgerResource, models: ModelsResource) -> None:
         self._ledger, self._models = ledger, models
-        self._found: dict[str, tuple[int, str, FailureModel] | None] = {}
+        self._found: dict[str, _Loaded | None] = {}
 
-    def of(self, site: Site) -> tuple[int, str, FailureModel] | None:
+    def of(self, site: Site) -> _Loaded | None:
         if site.site not in self._found:
-            self._found[site.site] = self._loaded(site)
+            champion = self._champion(site.site)
+            self._found[site.site] = None if champion is None else self._loaded(champion, site=site.site)
         return self._found[site.site]
 
-    def _loaded(self, site: Site) -> tuple[int, str, FailureModel] | None:
+    def _champion(self, site: str) -> Champion | None:
         with self._ledger.begin() as connection:
-            if not has_failure_model(connection, site=site.site):  # MLflow is asked only where it could have one
+            if not has_failure_model(connection, site=site):  # MLflow is asked only where it could have one
                 return None
-            last = latest_made_champion(connection, site=site.site)
+            trained = failure_champions(connection, site=site)
         try:
-            version = self._models.version_of(site.site, CHAMPION, family=FAILURE_MODEL)
+            version = self._models.version_of(site, CHAMPION, family=FAILURE_MODEL)
         except ModelsUnreachable as error:
-            dg.get_dagster_logger().warning("%s Version %s is taken, the last that was made champion here.", error, last)
-            version = last
-        if version is None:
-            return None
+            return champion_without_mlflow(error, trained, models=self._models, site=site, family=FAILURE_MODEL)
+        return Champion(version) if version is not None else None
+
+    def _loaded(self, champion: Champion, *, site: str) -> _Loaded:
+        version = champion.version
         with self._ledger.begin() as connection:
-            known = failure_model_record(connection, site=site.site, version=version)
-        stored = verified_bytes(version, known=known, models=self._models, site=site.site, family=FAILURE_MODEL)
+            known = failure_model_record(connection, site=site, version=version)
+        stored = verified_bytes(version, known=known, models=self._models, site=site, family=FAILURE_MODEL)
         try:
-            return version, str(known["artifact_sha256"]) if known else "", FailureModel.from_bytes(stored)
+            return _Loaded(champion, str(known["artifact_sha256"]) if known else "", FailureModel.from_bytes(stored))
         except ValueError as error:
-            raise of_another_version(error, version, site=site.site, family=FAILURE_MODEL) from error
+            raise of_another_version(error, version, site=site, family=FAILURE_MODEL) from error
 
 
 def _foreseen(model: FailureModel, *, lake: LakeResource, ledger: LedgerResource, site: Site, site_day: SiteDay) -> pd.DataFrame:

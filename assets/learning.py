@@ -5,7 +5,7 @@ from datetime import date
 import dagster as dg
 from pydantic import Field
 
-from assets.champions import champion_of, note_champion
+from assets.champions import champion_of, note_champion, training_told
 from assets.contest import compare
 from assets.manipulation import machine_features
 from assets.partitions import across_site, site, site_days, site_days_of
@@ -19,7 +19,7 @@ from resources.ledger.drift import sustained_drift
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.rows import replace_site_day
 from resources.ledger.tables import drift_findings
-from resources.models import CHAMPION, ModelsResource
+from resources.models import CHAMPION, DETECTOR, ModelsResource
 from resources.plant import PlantResource
 from resources.validation_pages import ValidationPagesResource
 
@@ -67,7 +67,8 @@ def detector_model(
 
     plant_site = plant.site(context.partition_key)
     policy = plant_site.policy.training
-    champion = models.version_of(plant_site.site, CHAMPION)
+    with training_told(plant_site.site, family=DETECTOR):
+        champion = models.version_of(plant_site.site, CHAMPION)
     with ledger.begin() as connection:
         note_champion(connection, site=plant_site.site, champion=champion, noticed_by=f"training run {context.run.run_id}")
     with ledger.begin() as connection:
@@ -80,11 +81,12 @@ def detector_model(
         detector = SiteDetector.fit(material.learned, site=trainable, held_out_from=material.held_out_from, seed=policy.seed)
     except NotTrainable as error:
         raise dg.Failure(str(error), allow_retries=False) from error
-    comparison = compare(detector, material, champion=champion, ledger=ledger, models=models, site=plant_site)
-    training = training_of(detector, material, comparison, site=plant_site, run_id=context.run.run_id)
-    registered = models.register(training)
-    lake.write_reference(reference_sample(material.learned), site=plant_site.site, version=registered.version)
-    promotion = put_to_work(registered, training, comparison, split=split, ledger=ledger, models=models, site=plant_site)
+    with training_told(plant_site.site, family=DETECTOR):
+        comparison = compare(detector, material, champion=champion, ledger=ledger, models=models, site=plant_site)
+        training = training_of(detector, material, comparison, site=plant_site, run_id=context.run.run_id)
+        registered = models.register(training)
+        lake.write_reference(reference_sample(material.learned), site=plant_site.site, version=registered.version)
+        promotion = put_to_work(registered, training, comparison, split=split, ledger=ledger, models=models, site=plant_site)
     without_model = material.remarks.without_model(detector.untrained)
     for machine_id, why in without_model.items():
         context.log.warning("%s has no detector: %s", machine_id, why)
@@ -109,6 +111,7 @@ def detector_model(
                 passed=promotion["is_promoted"],
                 severity=dg.AssetCheckSeverity.WARN,
                 # the check's latest result may be of any site
+                description=f"{context.partition_key}, version {registered.version}: {promotion['why']}",
                 metadata={
                     "site": context.partition_key,
                     "version": registered.version,

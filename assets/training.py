@@ -22,7 +22,7 @@ from ml.plant import Site
 from resources.lake import LakeResource
 from resources.ledger.findings import latest_assessments, maintenance_between, repaired_at
 from resources.ledger.intake import days_with_readings, last_reading_at
-from resources.ledger.learning import lock_promotions, record_promotion, record_version
+from resources.ledger.learning import GATE, lock_promotions, record_promotion, record_version
 from resources.ledger.ledger import LedgerResource
 from resources.models import CHAMPION, ModelsResource, Registered, Training, data_hash
 
@@ -172,7 +172,7 @@ def put_to_work(
                 "from_version": standing,
                 "to_version": registered.version,
                 "is_promoted": is_promoted,
-                "who": "gate",
+                "who": GATE,
                 "why": why,
                 "comparison": comparison.figures,
             },

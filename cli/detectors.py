@@ -21,6 +21,7 @@ from ml.promotion_chain import broken_links, champions_in_turn
 from resources.lake import LakeResource
 from resources.ledger.learning import (
     BY_HAND_IN_MLFLOW,
+    GATE,
     champion_at,
     lock_promotions,
     promotions_of,
@@ -41,7 +42,9 @@ def models_in(environment: Environment) -> ModelsResource:
 
 
 def listing(environment: Environment, *, site: str | None) -> Iterator[Table | str]:
-    """A table per site, newest version last; a sentence where there is nothing or MLflow does not answer. Raises CommandError."""
+    """A table per site, newest version last, with why the gate refused one that bears an alias; a sentence where there is nothing or
+    MLflow does not answer. Raises CommandError.
+    """
     for name in _sites(environment, site):
         rows, silence = _rows(environment, name)
         if not rows:
@@ -64,6 +67,7 @@ def listing(environment: Environment, *, site: str | None) -> Iterator[Table | s
         yield table
         if any(row["false_alarms_per_machine_month"] is not None and not row["is_rate_out_of_sample"] for row in rows):
             yield f"False alarms are per machine-month; {IN_SAMPLE} on days that the version was calibrated on."
+        yield from (f"Version {row['version']} was {row['gate_said']}." for row in rows if row["is_refused_by_gate"] and row["aliases"])
         if silence is not None:
             yield f"{silence} The champion is the last one that the ledger knows; other aliases are not known."
 
@@ -83,6 +87,7 @@ def _rows(environment: Environment, site: str) -> tuple[list[dict[str, Any]], st
     with ledger_of(environment).begin() as connection:
         versions = versions_of(connection, site=site)
         standing = champion_at(connection, site=site)
+        of_gate = {row["to_version"]: row for row in promotions_of(connection, site=site) if row["who"] == GATE}
     try:
         aliases = models_in(environment).aliases_of(site)
     except ModelsUnreachable as error:
@@ -92,6 +97,7 @@ def _rows(environment: Environment, site: str) -> tuple[list[dict[str, Any]], st
     for known in versions:
         metrics = known["metrics"]
         unseen = metrics.get("false_alarms_per_machine_month")
+        said = of_gate.get(known["version"])
         counts = ("replayed_faults_found", "replayed_faults", "known_incidents_found", "known_incidents")
         rows.append(
             {
@@ -103,6 +109,8 @@ def _rows(environment: Environment, site: str) -> tuple[list[dict[str, Any]], st
                 "false_alarms_per_machine_month": metrics.get("false_alarms_per_machine_month_in_sample") if unseen is None else unseen,
                 "is_rate_out_of_sample": unseen is not None,
                 **{name: metrics.get(name) for name in counts},
+                "is_refused_by_gate": not said["is_promoted"] if said else None,
+                "gate_said": said["why"] if said else None,
                 "artifact_sha256": known["artifact_sha256"],
                 "mlflow_run_id": known["mlflow_run_id"],
             }

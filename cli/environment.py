@@ -23,9 +23,6 @@ QUIET = {
 }
 
 
-URI_VARIABLE_OF_MLFLOW = "MLFLOW_TRACKING_URI"
-
-
 @dataclass(frozen=True)
 class Environment:
     home: Home
@@ -66,6 +63,7 @@ def prepared(*, home: Path | None = None, plant: Path | None = None) -> Iterator
     `definitions` must be imported inside only: its partitions begin with the plant's first day.
     """
     from resources.ledger.ledger import migrate
+    from resources.models import URI_VARIABLE
 
     where, plants = places(home, plant)
     sites = read_plant(plants)
@@ -76,7 +74,7 @@ def prepared(*, home: Path | None = None, plant: Path | None = None) -> Iterator
         shutil.copyfile(CHECKOUT / "dagster.yaml", where.folder("dagster") / "dagster.yaml")
         variables = variables_of(where, plant=plants, server_url=server_url)
         # MLflow names its store in the environment by itself: the next data folder of this process must not take it for its own
-        before = {name: os.environ.get(name) for name in (*variables, URI_VARIABLE_OF_MLFLOW)}
+        before = {name: os.environ.get(name) for name in (*variables, URI_VARIABLE)}
         os.environ.update(variables)
         try:
             yield Environment(where, plants, sites, server_url)

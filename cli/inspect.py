@@ -109,8 +109,9 @@ def page(told: Told) -> RenderableType:
     ]
     for again in told["revalidations"]:
         if again["change"]:
-            was = f"{_words(again['change']['verdict_before'])} {again['change']['confidence_before']:.2f}"
-            words = f"judged anew by {again['who']} on {again['at'][:10]} (it was {was}): {again['why']}"
+            change, by = again["change"], f"by {again['who']} on {again['at'][:10]}"
+            was = f" (it was {_words(change['verdict_before'])} {change['confidence_before']:.2f})" if "verdict_before" in change else ""
+            words = f"{'judged' if was else 'found'} anew {by}{was}: {again['why']}"
             parts.append(Padding(Text(words), (0, 0, 0, 2), expand=False))
     return Group(*parts)
 

@@ -8,6 +8,7 @@ import dagster as dg
 
 from cli.environment import Environment
 from cli.errors import CommandError
+from sensors.alerts import words_of_failure
 
 T = TypeVar("T")
 
@@ -59,9 +60,5 @@ def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 
 def _why(result: dg.ExecuteInProcessResult) -> str:
-    for event in result.all_events:
-        if event.is_step_failure and event.step_failure_data.error:
-            error = event.step_failure_data.error
-            words = (error.cause or error).message.strip()
-            return f"{event.step_key}: {words}"
-    return "Its log in the Dagster UI (`make up`) says why."
+    said = (words_of_failure(event) for event in result.all_events if event.is_step_failure)
+    return next((words for words in said if words), "Its log in the Dagster UI (`make up`) says why.")

@@ -351,7 +351,7 @@ def revalidate(
     home: HomeOption = None,
     plant: PlantOption = None,
 ) -> None:
-    """Judge past incidents by the rules that the plant file has now: shows what would change, and changes it with --apply."""
+    """Find and judge past incidents by what the plant file has now: shows what would change, and changes it with --apply."""
     with prepared(home=home, plant=plant) as environment:
         hush()
         from cli.revalidate import judge_again

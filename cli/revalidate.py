@@ -1,7 +1,8 @@
 """`maintenance revalidate`: rules that were changed in the plant file run again over history, shown before anything changes.
 
-The verdicts are given anew from the stored evidence; readings, scores and incidents stay as they are, and so does what people decided. What
-rests on the verdicts (health, predictions, work orders, schedule, reports) is then made anew by the ordinary job.
+The verdicts are given anew from the stored evidence; readings and scores stay as they are, and so does what people decided. Where
+`policy.detection` would find other incidents in the stored scores, these days' incidents are found and judged anew. What rests on them
+(health, predictions, work orders, schedule, reports) is then made anew by the ordinary job.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -23,12 +24,14 @@ from cli.errors import CommandError
 from cli.launch import Launcher, launcher
 from cli.planner import demand_site, ledger_of
 from cli.process import Stages, run_site_days
+from cli.refinding import FoundOtherwise, found_otherwise
 from expectations.rejudging import Change, Rejudged, rejudge
 from expectations.validation import ValidationOutcome
 from jobs.pipeline import SITE_DAY_ASSETS
 from jobs.requests import UNDER_WAY
 from ml.feedback import fit_calibration
 from ml.plant import Site
+from resources.lake import LakeResource
 from resources.ledger.findings import labelled_incidents
 from resources.ledger.intake import days_with_readings, pending_site_days
 from resources.ledger.ledger import LedgerResource
@@ -61,10 +64,15 @@ class Revalidation:
 
     revalidation_id: int | None
     rejudged: Rejudged
+    refound: tuple[FoundOtherwise, ...]
     days: tuple[date, ...]
     waiting: tuple[date, ...]
     orders: pd.DataFrame
     outcomes: Mapping[SiteDay, ValidationOutcome]
+
+    @property
+    def is_change(self) -> bool:
+        return bool(self.rejudged.changes or self.refound)
 
 
 def judge_again(
@@ -87,21 +95,22 @@ def judge_again(
     if not is_applied and (operator or why):
         raise CommandError("--operator and --why go with --apply; without it nothing is written.")
     ledger = ledger_of(environment)
+    lake = LakeResource(root=str(environment.home.folder("lake")))
     spans = [Span(s, start, end) for s in environment.sites if site in (None, s.site)]
     if not is_applied:
-        looked = [(span, look(ledger, span)) for span in spans]
+        looked = [(span, look(ledger, span, lake=lake)) for span in spans]
         for span, found in looked:
-            show(found.rejudged, span=span, console=console)
+            show(found, span=span, console=console)
             if found.days:
                 console.print(f"{_spans(found.days)}: {RESTING} would be made anew.", highlight=False)
-        if any(found.rejudged.changes for _, found in looked):
+        if any(found.is_change for _, found in looked):
             console.print("Nothing was written. To write it: the same command with --apply --operator NAME --why TEXT.")
         return
     with launcher(environment) as started:
         for span in spans:
             demand_idle(started.instance, span.site.site)
-            done = apply(ledger, span, operator=operator.strip(), why=why.strip())
-            show(done.rejudged, span=span, console=console)
+            done = apply(ledger, span, lake=lake, operator=operator.strip(), why=why.strip())
+            show(done, span=span, console=console)
             if done.revalidation_id is not None:
                 pages = ValidationPagesResource(root=str(environment.home.folder("validation")))
                 show_validations(done.outcomes, ledger=ledger, pages=pages)
@@ -114,9 +123,12 @@ def _follow(done: Revalidation, site: str, *, launcher: Launcher, console: Conso
     if done.waiting:
         console.print(f"{_spans(done.waiting)}: wait to be processed anyway; {RESTING} come with it.", highlight=False)
     if done.days:
-        console.print(f"{_spans(done.days)}: {RESTING} rest on the old verdicts and are made anew.", highlight=False)
+        console.print(
+            f"{_spans(done.days)}: {RESTING} rest on the old {'incidents' if done.refound else 'verdicts'} and are made anew.",
+            highlight=False,
+        )
         try:
-            bring_up_to_date(launcher, site=site, days=done.days, stages=Stages(console))
+            bring_up_to_date(launcher, site=site, days=done.days, stages=Stages(console), is_found_anew=bool(done.refound))
         except CommandError as error:
             raise CommandError(
                 f"The verdicts are written, but what rests on them could not be made anew: {error} The days wait; "
@@ -127,22 +139,26 @@ def _follow(done: Revalidation, site: str, *, launcher: Launcher, console: Conso
         console.print(f"Orders keep their state, as only people close them: {', '.join(orders)}.", highlight=False)
 
 
-def look(ledger: LedgerResource, span: Span) -> Revalidation:
+def look(ledger: LedgerResource, span: Span, *, lake: LakeResource) -> Revalidation:
     """What would change."""
     with ledger.begin() as connection:
-        return _examine(connection, span)
+        return _examine(connection, span, lake=lake)
 
 
-def apply(ledger: LedgerResource, span: Span, *, operator: str, why: str) -> Revalidation:
-    """Write the new verdicts, who wanted them and why, and which site-days wait for it, in one transaction."""
+def apply(ledger: LedgerResource, span: Span, *, lake: LakeResource, operator: str, why: str) -> Revalidation:
+    """Write the new verdicts, who wanted them and why, and which site-days wait for it, in one transaction.
+
+    Incidents that would be found otherwise are left to the runs that these days wait for.
+    """
     site = span.site.site
     with ledger.begin() as connection:
         lock_verdicts(connection, site)
-        found = _examine(connection, span)
+        found = _examine(connection, span, lake=lake)
         rejudged = found.rejudged
-        if not rejudged.changes:
+        if not found.is_change:
             return found
-        replace_verdicts(connection, [{"incident_id": c.incident_id, "day": c.day, **asdict(c.after)} for c in rejudged.changes])
+        if rejudged.changes:
+            replace_verdicts(connection, [{"incident_id": c.incident_id, "day": c.day, **asdict(c.after)} for c in rejudged.changes])
         revalidation_id = record_revalidation(
             connection,
             {
@@ -152,7 +168,7 @@ def apply(ledger: LedgerResource, span: Span, *, operator: str, why: str) -> Rev
                 "who": operator,
                 "why": why,
                 "policy": span.site.policy.verdict.model_dump(mode="json"),
-                "changes": [c.record() for c in rejudged.felt],
+                "changes": [*(c.record() for c in rejudged.felt), *(row for day in found.refound for row in day.record())],
             },
         )
         for site_day, outcome in found.outcomes.items():
@@ -161,34 +177,41 @@ def apply(ledger: LedgerResource, span: Span, *, operator: str, why: str) -> Rev
     return replace(found, revalidation_id=revalidation_id)
 
 
-def _examine(connection: Connection, span: Span) -> Revalidation:
+def _examine(connection: Connection, span: Span, *, lake: LakeResource) -> Revalidation:
     site = span.site.site
-    stored = verdicts_between(connection, site=site, start=span.start, end=span.end)
+    refound = found_otherwise(connection, lake, site=span.site, start=span.start, end=span.end)
+    anew = {found.day for found in refound}  # judged when they are found
+    stored = [row for row in verdicts_between(connection, site=site, start=span.start, end=span.end) if row["day"] not in anew]
     days = sorted({row["day"] for row in stored})
     calibrations = {day: fit_calibration(labelled_incidents(connection, site=site, before=day)).apply for day in days}
     rejudged = rejudge(stored, policy=span.site.policy.verdict, calibrations=calibrations)
-    resting = resting_on(rejudged.changes, stored=days_with_readings(connection, site=site))
+    resting = resting_on(rejudged.changes, found_anew=anew, stored=days_with_readings(connection, site=site))
     pending = {p.day for p in pending_site_days(connection, site=site)}
     return Revalidation(
         None,
         rejudged,
+        refound,
         days=tuple(day for day in resting if day not in pending),
         waiting=tuple(day for day in resting if day in pending),
-        orders=orders_of(connection, {c.incident_id for c in rejudged.felt}),
+        orders=orders_of(connection, {c.incident_id for c in rejudged.felt} | {name for found in refound for name in found.gone}),
         outcomes={SiteDay(day, site): rejudged.outcomes[day] for day in sorted({c.day for c in rejudged.changes})},
     )
 
 
-def resting_on(changes: Collection[Change], *, stored: Collection[date]) -> list[date]:
+def resting_on(changes: Collection[Change], *, found_anew: Collection[date] = (), stored: Collection[date]) -> list[date]:
     """Stored days whose health, predictions, orders or reports the changes bear on: a fall of health is looked for days later, too."""
-    reached = {c.day for c in changes if c.is_shown}
-    reached |= {c.day + timedelta(days=n) for c in changes if c.is_felt for n in range(1, HEALTH_FALLS_WITHIN_DAYS + 1)}
+    reached = {c.day for c in changes if c.is_shown} | set(found_anew)
+    felt = {c.day for c in changes if c.is_felt} | set(found_anew)
+    reached |= {day + timedelta(days=n) for day in felt for n in range(1, HEALTH_FALLS_WITHIN_DAYS + 1)}
     return sorted(reached.intersection(stored))
 
 
-def bring_up_to_date(launcher: Launcher, *, site: str, days: Sequence[date], stages: Stages) -> None:
-    """Run what follows from incidents, and only that: scores would be those of today's champion. Raises CommandError."""
-    following = dg.AssetSelection.assets("incidents").downstream(include_self=False) & dg.AssetSelection.assets(*SITE_DAY_ASSETS)
+def bring_up_to_date(launcher: Launcher, *, site: str, days: Sequence[date], stages: Stages, is_found_anew: bool = False) -> None:
+    """Run what follows from incidents, and only that: scores would be those of today's champion. Raises CommandError.
+
+    With `is_found_anew` the incidents, too.
+    """
+    following = dg.AssetSelection.assets("incidents").downstream(include_self=is_found_anew) & dg.AssetSelection.assets(*SITE_DAY_ASSETS)
     keys = following.resolve(launcher.definitions.resolve_asset_graph())
     with stages.stage(f"{site}: what rests on it", len(days)) as advance:
         run_site_days(launcher, site, days, advance, assets=keys)
@@ -207,9 +230,21 @@ def demand_idle(instance: dg.DagsterInstance, site: str) -> None:
             raise CommandError(f"A run of {site} is under way ({record.dagster_run.run_id}); apply when it has ended.")
 
 
-def show(rejudged: Rejudged, *, span: Span, console: Console) -> None:
+def show(found: Revalidation, *, span: Span, console: Console) -> None:
     """Print what changes of one site."""
+    if found.refound:
+        console.print(f"[bold]{span.site.site}[/bold]: by the plant file as it is now, from the stored scores", highlight=False)
+        for day in found.refound:
+            console.print(Padding(Text.assemble((str(day.day), "cyan"), "  ", day.words()), (0, 0, 0, 2), expand=False))
+        console.print(f"On {_count(len(found.refound), 'day')} incidents are found and judged anew.", highlight=False)
+    _show_verdicts(found, span=span, console=console)
+
+
+def _show_verdicts(found: Revalidation, *, span: Span, console: Console) -> None:
+    rejudged = found.rejudged
     where = f"{span.site.site}, {span.start} to {span.end}"
+    if found.refound and not rejudged.n_judged:
+        return
     if not rejudged.n_judged and not rejudged.without_evidence:
         console.print(f"{where}: no incident was judged.", highlight=False)
         return
@@ -223,12 +258,13 @@ def show(rejudged: Rejudged, *, span: Span, console: Console) -> None:
                 console.print(Padding(Text(rule), (0, 0, 0, 6), expand=False))
     n_noted = len(rejudged.changes) - len(rejudged.felt)
     if not rejudged.changes:
-        console.print("Nothing changes.")
+        console.print("No verdict changes." if found.refound else "Nothing changes.")
     elif not rejudged.felt:
         console.print(f"No verdict or confidence changes; {_count(n_noted, 'verdict')} would be explained by the rules as they are now.")
     else:
         kept = rejudged.n_judged - len(rejudged.felt)
-        console.print(f"{_count(len(rejudged.felt), 'verdict')} change in confidence; {kept} keep verdict and confidence.", highlight=False)
+        changed = f"{_count(len(rejudged.felt), 'verdict')} change, or their confidence"
+        console.print(f"{changed}; {kept} keep verdict and confidence.", highlight=False)
     for n, names in groupby(sorted(rejudged.not_gathered, key=rejudged.not_gathered.__getitem__), key=rejudged.not_gathered.__getitem__):
         left_out = f"Left out of {_count(n, 'verdict')}, whose days were processed before the evidence for it was gathered"
         console.print(f"{left_out}: {', '.join(names)}.", highlight=False)

@@ -65,7 +65,7 @@ def write_workspace(home: Home, *, code: Address) -> Path:
 
 def program(command: Sequence[str]) -> list[str]:
     """The command with its program taken from beside this Python, whatever PATH says."""
-    return [str(Path(sys.executable).with_name(command[0])), *command[1:]]
+    return [str(Path(sys.executable).parent / command[0]), *command[1:]]
 
 
 def run_service(service: Service, *, home: Home, plant: Path, at: Address, code: Address) -> None:

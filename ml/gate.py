@@ -4,7 +4,8 @@ What is true nobody knows for certain. Taken for real are incidents that people 
 credible and that nobody has labelled; they were found by whichever detector was champion at the time.
 
     found         of the real incidents in the days to learn from, how many an alarm of the detector overlaps; and of the faults
-                  replayed into the days of the comparison (ml.fault_replay), the same ones for both
+                  replayed into the days of the comparison (ml.fault_replay), the same ones for both; where the champion has
+                  alarms at all of them, the challenger must find some
     false alarms  per machine-month scored, on the days of the comparison, away from real incidents and maintenance by
                   more than a day: a better detector sees a fault earlier. An alarm counts again for each day it goes on,
                   so that one that never ends is no bargain
@@ -121,6 +122,8 @@ def objections(challenger: Performance, champion: Performance, *, time_ratio: fl
     if challenger.faults_found < champion.faults_found:
         replayed = f"{challenger.faults_found} of {challenger.faults_replayed} replayed faults"
         found.append(f"it finds {replayed}, the champion {champion.faults_found}")
+    if challenger.faults_replayed and not challenger.faults_found and not champion.faults_replayed:
+        found.append(f"it finds none of {challenger.faults_replayed} replayed faults, where the champion has alarms already")
     if time_ratio > MAX_TIME_RATIO:
         found.append(f"it scores in {time_ratio:.2f} times the champion's time, {MAX_TIME_RATIO} are allowed")
     rate, allowed = challenger.false_alarms_per_machine_month, _allowed(challenger, champion)

@@ -155,14 +155,17 @@ class ModelsResource(dg.ConfigurableResource):
         return DETECTOR.name_for(site)
 
     def register(self, training: Training) -> Registered:
-        """Log the training as a run of the site's experiment and register its model, as challenger."""
-        self._demand_answer()
+        """Log the training as a run of the site's experiment and register its model, as challenger. Raises ModelsUnreachable."""
+        with self._answering() as client:
+            return self._registered(training, client)
+
+    def _registered(self, training: Training, client: "MlflowClient") -> Registered:
         mlflow = _mlflow(self.tracking_uri)
         family = training.family
         name = family.name_for(training.site.site)
         experiment_id = self._experiment_id(name)
         for tag, value in {**EXPERIMENT_KIND, DESCRIPTION_TAG: family.experiment}.items():
-            self._client().set_experiment_tag(experiment_id, tag, value)
+            client.set_experiment_tag(experiment_id, tag, value)
         with mlflow.start_run(experiment_id=experiment_id, run_name=training.name) as run, tempfile.TemporaryDirectory() as folder:
             mlflow.log_params(dict(training.params))
             mlflow.log_metrics(dict(training.metrics))
@@ -183,7 +186,6 @@ class ModelsResource(dg.ConfigurableResource):
                 examples=(training.input_example, training.output_example),
             )
         version = self._register(name, source=info.model_uri, run_id=run.info.run_id, model_id=info.model_id, description=family.registered)
-        client = self._client()
         client.set_registered_model_alias(name, CHALLENGER, str(version))
         client.set_model_version_tag(name, str(version), "artifact_sha256", training.artifact_sha256)
         return Registered(version, run.info.run_id, training.artifact_sha256)
@@ -246,7 +248,7 @@ class ModelsResource(dg.ConfigurableResource):
             try:
                 fetched = Path(_mlflow(self.tracking_uri).artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
             except (OSError, MlflowException) as error:
-                self._demand_answer()
+                self.demand_answer()
                 reason = f"{error}".strip().splitlines()[-1]
                 raise ArtifactRefused(f"{what} is refused: MLflow's store does not give its artifact out ({reason}).") from error
             mend = "Restore the file in MLflow's artifact store or promote another version."
@@ -312,7 +314,7 @@ class ModelsResource(dg.ConfigurableResource):
     @contextmanager
     def _answering(self) -> Iterator["MlflowClient"]:
         """A client of an MLflow that answers. Raises ModelsUnreachable where it does not, or ceases to meanwhile."""
-        self._demand_answer()
+        self.demand_answer()
         client = self._client()
         from mlflow.exceptions import MlflowException
 
@@ -323,7 +325,8 @@ class ModelsResource(dg.ConfigurableResource):
                 raise ModelsUnreachable(f"MLflow at {_shown(self.tracking_uri)} did not answer as it should ({error}).") from error
             raise
 
-    def _demand_answer(self) -> None:
+    def demand_answer(self) -> None:
+        """Raises ModelsUnreachable where MLflow does not answer."""
         said = _silence_of(self.tracking_uri)
         if said is not None:
             raise ModelsUnreachable(f"MLflow at {_shown(self.tracking_uri)} does not answer ({said}).")

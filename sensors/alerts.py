@@ -127,16 +127,17 @@ def _reason(evaluation: Any) -> str:
 
 def _why(instance: dg.DagsterInstance, run_id: str) -> str | None:
     """The failed step's own words."""
-    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
-        event = entry.dagster_event
-        if event is None:
-            continue
-        data = event.step_failure_data
-        told = data.user_failure_data.description if data.user_failure_data else None  # of a dg.Failure; its message names a class first
-        words = told or ((data.error.cause or data.error).message if data.error else None)
-        if words:
-            return f"{event.step_key}: {words.strip()}"
-    return None
+    events = (entry.dagster_event for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE))
+    said = (words_of_failure(event) for event in events if event is not None)
+    return next((words for words in said if words), None)
+
+
+def words_of_failure(event: dg.DagsterEvent) -> str | None:
+    """What a failed step says of itself, the step's name first."""
+    data = event.step_failure_data
+    told = data.user_failure_data.description if data.user_failure_data else None  # of a dg.Failure; its message names a class first
+    words = told or ((data.error.cause or data.error).message if data.error else None)
+    return f"{event.step_key}: {words.strip()}" if words else None
 
 
 def _scope(tags: Mapping[str, str]) -> str:

@@ -25,8 +25,8 @@ def has_failure_model(connection: Connection, *, site: str) -> bool:
     return connection.execute(select(v.c.version).where(v.c.site == site).limit(1)).first() is not None
 
 
-def latest_made_champion(connection: Connection, *, site: str) -> int | None:
-    """The latest version that its training made champion: whom to believe where MLflow does not answer."""
+def failure_champions(connection: Connection, *, site: str) -> dict[int, str]:
+    """version -> sha256 of those that their training made champion, the latest first: whom to believe where MLflow does not answer."""
     v = failure_model_versions
-    query = select(v.c.version).where(v.c.site == site, v.c.is_champion).order_by(v.c.version.desc()).limit(1)
-    return connection.scalars(query).first()
+    query = select(v.c.version, v.c.artifact_sha256).where(v.c.site == site, v.c.is_champion).order_by(v.c.version.desc())
+    return {row.version: row.artifact_sha256 for row in connection.execute(query)}

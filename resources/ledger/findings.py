@@ -1,6 +1,6 @@
 """What site-days found out: incidents and their verdicts, health, predictions, drift."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from ml.findings import NO_FAULT_FOUND
 from resources.ledger.rows import read_frame, records
+from resources.ledger.succession import hand_over, not_found_again
 from resources.ledger.tables import (
     incident_assessments,
     incident_labels,
@@ -24,19 +25,22 @@ from resources.ledger.tables import (
 LABELS = ("confirmed", "false_alarm")
 
 
-def replace_incidents(connection: Connection, found: pd.DataFrame, *, site: str, day: date) -> None:
+def replace_incidents(connection: Connection, found: pd.DataFrame, *, site: str, day: date) -> Mapping[str, str]:
     """What is known of the site's incidents at the end of `day` becomes the rows of `found`.
 
-    `found` has the columns of incident_assessments but site and day, and machine_id and onset_at. An incident
-    that no day knows any more (late data made it vanish) is forgotten, unless people have acted on it.
+    `found` has the columns of incident_assessments but site and day, and machine_id and onset_at. An incident that is found again under
+    another onset hands over what people said and did to the one of that name; returns the names, before -> after. One that no day knows
+    any more (late data made it vanish) is forgotten, unless people have acted on it.
     """
     rows = records(found)
+    gone = not_found_again(connection, found, site=site, day=day) if rows else pd.DataFrame()
     connection.execute(delete(incident_assessments).where(incident_assessments.c.site == site, incident_assessments.c.day == day))
     if rows:
         identity = [{k: row[k] for k in ("incident_id", "machine_id", "onset_at")} | {"site": site} for row in rows]
         connection.execute(upsert(incidents).on_conflict_do_nothing(), identity)
         columns = [c.name for c in incident_assessments.columns if c.name not in ("site", "day")]
         connection.execute(insert(incident_assessments), [{k: row[k] for k in columns} | {"site": site, "day": day} for row in rows])
+    names = hand_over(connection, gone, found)
     connection.execute(
         delete(incidents).where(
             incidents.c.site == site,
@@ -45,6 +49,7 @@ def replace_incidents(connection: Connection, found: pd.DataFrame, *, site: str,
             ~select(work_order_incidents.c.order_id).where(work_order_incidents.c.incident_id == incidents.c.incident_id).exists(),
         )
     )
+    return names
 
 
 def known_incidents(connection: Connection, *, site: str, before: date) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from ml.promotion_chain import BEFORE_THE_FIRST, row_sha256
 from resources.ledger.rows import jsonable
 from resources.ledger.tables import detector_versions, promotions
 
+GATE = "gate"  # who, where a training's comparison with the champion decided
 BY_HAND_IN_MLFLOW = "mlflow"  # who, where the alias was found moved: who moved it, and when, MLflow does not say
 
 

@@ -104,7 +104,7 @@ def test_scoring_goes_on_when_the_tracking_server_is_gone_and_refuses_what_was_c
     assert offline.version == 2
     assert offline.warning is not None
     assert f"MLflow at {server.url} does not answer" in offline.warning
-    assert "Scored with version 2, the last champion of plant that the ledger knows" in offline.warning
+    assert "Version 2 is used, the last champion among the detectors of plant that the ledger knows" in offline.warning
     assert load_champion(offline, ledger=ledger, models=models, site=SITE).to_bytes() == trainings[1].artifact
     assert len(history(ledger)) == 2, "nothing was learned of a champion, so nothing is noted"
 
@@ -167,7 +167,7 @@ def test_with_mlflow_gone_before_a_new_champion_was_fetched_the_one_before_it_go
     assert champion is not None
     assert champion.version == 2
     assert champion.warning is not None
-    assert "Scored with version 2, the last champion that lies in the cache: version 3, the last champion of plant" in champion.warning
+    assert "Version 2 is used, the last champion that lies in the cache: version 3, the last champion among" in champion.warning
     assert load_champion(champion, ledger=ledger, models=models, site=SITE).to_bytes() == trainings[2].artifact
 
 

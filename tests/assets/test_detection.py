@@ -79,8 +79,8 @@ def beside(scored: pd.DataFrame, *, table: str) -> pd.DataFrame:
 
 
 class Detection:
-    def __init__(self, root: Path, ledger: LedgerResource) -> None:
-        self.ledger, self.root = ledger, root
+    def __init__(self, root: Path, ledger: LedgerResource, *, plant: Path = CHECKOUT / "plant") -> None:
+        self.ledger, self.root, self.plant = ledger, root, plant
         self.lake = LakeResource(root=str(root / "lake"))
 
     def run(self, day: date, asset: dg.AssetsDefinition = incidents) -> dg.ExecuteInProcessResult:
@@ -89,7 +89,7 @@ class Detection:
             resources = {
                 "lake": self.lake,
                 "ledger": self.ledger,
-                "plant": PlantResource(folder=str(CHECKOUT / "plant")),
+                "plant": PlantResource(folder=str(self.plant)),
                 "validation_pages": ValidationPagesResource(root=str(self.root / "validation")),
             }
             return dg.materialize([asset], partition_key=SiteDay(day, "hamburg").key, resources=resources, instance=instance)

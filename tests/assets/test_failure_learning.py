@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -18,10 +18,11 @@ from assets.learned_prognosis import learned_predictions
 from assets.partitions import SiteDay
 from assets.reporting.maintenance import sections
 from assets.reporting.scope import Scope
+from cli.serve import free_port
 from expectations.contracts import MACHINE_FEATURES
 from ml.plant import Site
 from resources.lake import LakeResource
-from resources.ledger.failure_models import failure_model_record
+from resources.ledger.failure_models import failure_model_record, record_failure_model
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.machine_events import failure_history, import_events, machines_that_failed
 from resources.ledger.rows import read_frame
@@ -277,6 +278,31 @@ def test_changed_bytes_are_refused(works: Works, artifacts: Path) -> None:
     error = str(done.failure_data_for_node("learned_predictions").error)  # type: ignore[union-attr]
     assert "failure-model-s version 1 is refused: its sha256 is " in error
     assert works.foreseen().empty
+
+
+def test_with_mlflow_gone_before_a_new_champion_was_fetched_the_one_before_it_foresees(works: Works) -> None:
+    label_all(works)
+    works.train()
+    works.foresee(LAST)
+    expected = works.foreseen()
+    with works.ledger.begin() as connection:
+        first = failure_model_record(connection, site="s", version=1)
+        assert first is not None
+        known = {name: value for name, value in first.items() if name != "trained_at"}
+        record_failure_model(connection, {**known, "version": 2, "artifact_sha256": "2" * 64})
+    nobody = f"http://127.0.0.1:{free_port()}"
+    away = ModelsResource(tracking_uri=nobody, artifacts=works.models.artifacts, cache=works.models.cache)
+    offline = replace(works, resources={**works.resources, "models": away})
+    [made] = offline.foresee(LAST).asset_materializations_for_node("learned_predictions")
+    said = str(made.metadata["warning"].value)
+    assert said.startswith(f"MLflow at {nobody} does not answer")
+    assert "Version 1 is used, the last champion that lies in the cache: version 2, the last champion among the failure models of s" in said
+    pd.testing.assert_frame_equal(works.foreseen(), expected)
+    for kept in Path(works.models.cache).rglob("*.bin"):
+        kept.unlink()
+    failed = offline.foresee(LAST, raises=False).failure_data_for_node("learned_predictions")
+    assert "Version 2 does not lie in the cache either" in str(failed.error)  # type: ignore[union-attr]
+    pd.testing.assert_frame_equal(works.foreseen(), expected)
 
 
 def test_faults_that_completed_work_found_are_failures_and_repairs(ledger: LedgerResource) -> None:

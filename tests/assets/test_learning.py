@@ -13,7 +13,7 @@ import yaml
 from sqlalchemy import select
 
 from assets.champions import note_champion
-from assets.contest import compare
+from assets.contest import compare, judge
 from assets.learning import drift_report
 from assets.partitions import SiteDay
 from assets.training import days_to_learn_from, material_of, put_to_work, training_of
@@ -317,6 +317,40 @@ def test_the_gate_with_real_detectors(ledger: LedgerResource, lake: LakeResource
     )
     assert "| known incidents found | 0 of 1 | 1 of 1 |" in refused.table
     json.dumps(refused.figures)
+
+
+class Says:
+    """A detector that says the same of every window."""
+
+    def __init__(self, score: float) -> None:
+        self.said, self.models = score, dict.fromkeys(("P1", "P2"))
+
+    def score(self, features: pd.DataFrame, *, site: Site, model_version: int) -> pd.DataFrame:
+        windows = features.drop_duplicates(["machine_id", "window_start"])
+        return windows.assign(state="scored", score=self.said, top_sensor_id=windows["sensor_id"]).sort_values(
+            ["machine_id", "window_start"]
+        )
+
+
+def test_beside_a_champion_that_alarms_everywhere_a_challenger_is_judged_by_what_it_finds_alone(
+    ledger: LedgerResource, lake: LakeResource
+) -> None:
+    stored_features(lake)
+    with ledger.begin() as connection:
+        material = material_of(connection, lake=lake, site=SITE, split=the_split(has_champion=True))
+    seeing = SiteDetector.fit(material.learned, site=SITE, held_out_from=material.held_out_from, seed=1)
+
+    def counted(*detectors: object) -> list[tuple[int, int]]:
+        judged = judge(detectors, material, site=SITE)  # type: ignore[arg-type]
+        return [(j.performance.faults_found, j.performance.faults_replayed) for j in judged]
+
+    blind, wolf = Says(0.1), Says(1.0)
+    [(found, replayed)] = counted(seeing)
+    assert found > 0
+    assert counted(seeing, wolf) == [(found, replayed), (0, 0)]
+    assert counted(blind, wolf) == [(0, replayed), (0, 0)]
+    assert counted(blind, seeing) == [(0, replayed), (found, replayed)]
+    assert counted(wolf, seeing) == [(0, 0), (0, 0)]
 
 
 def test_the_figures_of_a_first_detector_are_called_in_sample(ledger: LedgerResource, lake: LakeResource, tmp_path: Path) -> None:

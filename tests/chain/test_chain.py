@@ -436,13 +436,13 @@ def test_a_changed_rule_is_run_again_over_history_and_back(chain: Chain) -> None
     def revalidated() -> Revalidation:
         """Under the plant file as it is now, and everything that rests on it made anew."""
         span = Span(read_plant(plant.parent)[0], *days)
-        would = look(chain.ledger, span)
-        done = apply(chain.ledger, span, operator="ada", why="tried out")
+        would = look(chain.ledger, span, lake=chain.lake)
+        done = apply(chain.ledger, span, lake=chain.lake, operator="ada", why="tried out")
         assert done.rejudged == would.rejudged, "what was shown is what was written"
         assert waiting() == list(days) == list(done.days)
         bring_up_to_date(chain.launcher, site="hamburg", days=done.days, stages=quiet)
         assert waiting() == []
-        assert look(chain.ledger, span).rejudged.changes == ()
+        assert look(chain.ledger, span, lake=chain.lake).rejudged.changes == ()
         return done
 
     assert {verdict for verdict, _ in worn()} == {"credible"}
@@ -460,4 +460,36 @@ def test_a_changed_rule_is_run_again_over_history_and_back(chain: Chain) -> None
     finally:
         plant.write_text(as_it_was)
     revalidated()
+    assert judged_days(chain) == before
+
+
+def test_changed_thresholds_find_the_incidents_of_past_days_again_and_back(chain: Chain) -> None:
+    plant, quiet = chain.environment.plant / "hamburg.yaml", Stages(Console(quiet=True))
+    as_it_was = plant.read_text()
+
+    def pending() -> list[SiteDay]:
+        with chain.ledger.begin() as connection:
+            return [SiteDay(p.day, p.site) for p in pending_site_days(connection)]
+
+    for site_day in pending():  # what other tests have left
+        chain.launcher.run("process_site_day", partition_key=site_day.key)
+    before = judged_days(chain)
+
+    def found_anew() -> Revalidation:
+        span = Span(read_plant(plant.parent)[0], START, LAST)
+        done = apply(chain.ledger, span, lake=chain.lake, operator="ada", why="tried out")
+        bring_up_to_date(chain.launcher, site="hamburg", days=done.days, stages=quiet, is_found_anew=bool(done.refound))
+        assert look(chain.ledger, span, lake=chain.lake).refound == ()
+        assert pending() == []
+        return done
+
+    higher = yaml.safe_load(as_it_was)
+    higher["policy"]["detection"] = {"on_threshold": 0.95, "off_threshold": 0.9}
+    try:
+        plant.write_text(yaml.safe_dump(higher, allow_unicode=True))
+        assert LAST in [found.day for found in found_anew().refound]
+        assert judged_days(chain)["incident_assessments"] != before["incident_assessments"]
+    finally:
+        plant.write_text(as_it_was)
+    assert found_anew().refound
     assert judged_days(chain) == before

@@ -20,6 +20,7 @@ from cli.main import main
 from cli.revalidate import Span, apply
 from ml.plant import Machine, Policy, Sensor, Site, VerdictPolicy
 from resources.home import Home
+from resources.lake import LakeResource
 from resources.ledger.findings import Label, label_incidents, labels_of
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.tables import incident_assessments, incidents, work_order_incidents
@@ -173,7 +174,8 @@ def read_all_of_it(text: str, *, width: int) -> None:
 
 
 def test_brackets_in_what_people_wrote_are_shown_as_they_are(history: LedgerResource) -> None:
-    apply(history, Span(site(VerdictPolicy(worst_grade_allowed="A", base_confidence=1)), DAYS[0], DAYS[2]), operator="ada", why="[bold]why")
+    span = Span(site(VerdictPolicy(worst_grade_allowed="A", base_confidence=1)), DAYS[0], DAYS[2])
+    apply(history, span, lake=LakeResource(root="/nowhere"), operator="ada", why="[bold]why")
     assert "judged anew by ada on" in (text := shown(told(history)))
     assert "(it was false positive suspected 0.20): [bold]why" in " ".join(text.split())
 

@@ -23,6 +23,7 @@ from tests.resources.test_models import SITE, START, flip_a_byte, healthy_featur
 
 WHO = ("--operator", "ada", "--why", "fewer false alarms")
 FEATURE_DAYS = 14
+REFUSAL = "refused: it finds 5 of 8 replayed faults, the champion 6"
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +55,11 @@ def _filled(made: Environment) -> None:
         row |= {"data_start": days[0], "data_end": days[3], "metrics": metrics, "artifact_sha256": registered.artifact_sha256}
         with ledger.begin() as connection:
             record_version(connection, row)
-            if seed < 3:
+            is_promoted = seed < 3
+            if is_promoted:
                 models.promote("plant", registered.version, description="promoted")
-                promotion = {"from_version": seed - 1 or None, "to_version": seed, "is_promoted": True, "who": "gate", "why": "better"}
-                record_promotion(connection, promotion | {"site": "plant", "comparison": {}})
+            verdict = {"is_promoted": is_promoted, "who": "gate", "why": "better" if is_promoted else REFUSAL, "comparison": {}}
+            record_promotion(connection, verdict | {"site": "plant", "from_version": seed - 1 or None, "to_version": seed})
 
 
 @pytest.fixture
@@ -103,10 +105,10 @@ def test_promoted_rolled_back_and_moved_by_hand_each_leaves_its_row(say: Say, en
     _, out, _ = say("champion", "--at", "2020-01-01T00:00:00+00:00")
     assert out == "plant had no champion on 2020-01-01 at 00:00:00 UTC; it had never had one.\n"
 
-    told = [(row["from_version"], row["to_version"], row["who"]) for row in rows(environment)][2:]
+    told = [(row["from_version"], row["to_version"], row["who"]) for row in rows(environment)][3:]
     assert told == [(2, 3, "ada"), (3, 2, "ada"), (2, 1, "ada"), (1, 3, "mlflow")]
-    assert rows(environment)[3]["why"] == "rolled back from version 3: fewer false alarms"
-    assert rows(environment)[2]["metrics"]["replayed_faults_found"] == 5
+    assert rows(environment)[4]["why"] == "rolled back from version 3: fewer false alarms"
+    assert rows(environment)[3]["metrics"]["replayed_faults_found"] == 5
 
 
 def test_the_list_has_what_each_version_was_trained_on_and_reached(say: Say, environment: Environment) -> None:
@@ -115,8 +117,10 @@ def test_the_list_has_what_each_version_was_trained_on_and_reached(say: Say, env
     [line] = [line.split() for line in out.splitlines() if line.strip().startswith("3 ")]
     assert line[2:5] == ["2026-03-02", "to", "2026-03-05"]
     assert line[-4:] == ["0.75", "5", "of", "8"]
+    assert f"Version 3 was {REFUSAL}." in out
     told = json.loads(say("list", "--format", "json")[1])
     assert [v["version"] for v in told["plant"]] == [1, 2, 3]
+    assert [(v["is_refused_by_gate"], v["gate_said"]) for v in told["plant"]] == [(False, "better"), (False, "better"), (True, REFUSAL)]
     champion = [v["version"] for v in told["plant"] if "champion" in v["aliases"]]
     assert champion == [standing(environment)]
     assert [v["version"] for v in told["plant"] if "challenger" in v["aliases"]] == [3]

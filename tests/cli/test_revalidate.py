@@ -22,6 +22,7 @@ from cli.revalidate import Span, apply, demand_idle, judge_again, look, resting_
 from expectations.rejudging import Change, Verdict, rejudge
 from ml.plant import Machine, Policy, Sensor, Site, VerdictPolicy
 from resources.home import Home
+from resources.lake import LakeResource
 from resources.ledger.findings import Label, label_incidents
 from resources.ledger.intake import pending_site_days
 from resources.ledger.ledger import LedgerResource
@@ -33,6 +34,7 @@ from tests.ledger_states import days_from, deliver, judged
 FIRST = date(2026, 10, 5)
 DAYS = days_from(FIRST, 6)
 STRICT = VerdictPolicy(min_members_agreeing=4, adjustments={"members_agree": -0.25})
+NO_SCORES = LakeResource(root="/nowhere")  # so no incident can be found again
 LACKING = [{"evidence": {}, "incident_id": "i", "failure_mode": "VIB", "day": FIRST, "verdict": "credible"}]
 
 
@@ -75,13 +77,13 @@ def verdicts(ledger: LedgerResource) -> list[tuple[str, float]]:
 
 def said(found: Any, *, width: int = 80) -> list[str]:
     console = Console(file=StringIO(), width=width)
-    show(found.rejudged, span=span(), console=console)
+    show(found, span=span(), console=console)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
 
 
 def test_looking_says_what_would_change_and_changes_nothing(history: LedgerResource) -> None:
     before = state(history)
-    found = look(history, span())
+    found = look(history, span(), lake=NO_SCORES)
     assert said(found) == [
         "s, 2026-10-05 to 2026-10-10: 3 verdicts on 1 incident from stored evidence",
         "P1@2026-10-05T06:00Z",
@@ -89,7 +91,7 @@ def test_looking_says_what_would_change_and_changes_nothing(history: LedgerResou
         "      members_agree now fails: only 3 of 7 detectors saw it (4 wanted)",
         "  2026-10-07  credible 0.75 → investigate 0.50",
         "      members_agree now fails: only 3 of 7 detectors saw it (4 wanted)",
-        "2 verdicts change in confidence; 1 keep verdict and confidence.",
+        "2 verdicts change, or their confidence; 1 keep verdict and confidence.",
     ]
     assert found.revalidation_id is None
     assert state(history) == before
@@ -98,7 +100,7 @@ def test_looking_says_what_would_change_and_changes_nothing(history: LedgerResou
 def test_applied_it_is_written_with_who_and_why_and_the_days_that_rest_on_it_wait(history: LedgerResource) -> None:
     with history.begin() as connection:
         connection.execute(update(incidents).values(label="confirmed"))
-    done = apply(history, span(), operator="ada", why="three are not enough")
+    done = apply(history, span(), lake=NO_SCORES, operator="ada", why="three are not enough")
     assert verdicts(history) == [("investigate", 0.65), ("credible", 0.9), ("investigate", 0.5)]
     after = state(history)
     assert after["labels"] == [("P1@2026-10-05T06:00Z", "confirmed")], "what people found stays"
@@ -118,9 +120,9 @@ def test_applied_it_is_written_with_who_and_why_and_the_days_that_rest_on_it_wai
 
 
 def test_applied_again_nothing_changes(history: LedgerResource) -> None:
-    apply(history, span(), operator="ada", why="why")
+    apply(history, span(), lake=NO_SCORES, operator="ada", why="why")
     before = state(history)
-    again = apply(history, span(), operator="bob", why="again")
+    again = apply(history, span(), lake=NO_SCORES, operator="bob", why="again")
     assert again.revalidation_id is None
     assert said(again)[-1] == "Nothing changes."
     assert state(history) == before
@@ -128,7 +130,7 @@ def test_applied_again_nothing_changes(history: LedgerResource) -> None:
 
 def test_a_new_threshold_that_all_keep_is_noted_and_nothing_rests_on_it(history: LedgerResource) -> None:
     before = verdicts(history)
-    done = apply(history, span(VerdictPolicy(min_members_agreeing=3)), operator="ada", why="why")
+    done = apply(history, span(VerdictPolicy(min_members_agreeing=3)), lake=NO_SCORES, operator="ada", why="why")
     assert verdicts(history) == before
     assert (done.days, done.waiting) == ((), ())
     with history.begin() as connection:
@@ -141,12 +143,12 @@ def test_a_new_threshold_that_all_keep_is_noted_and_nothing_rests_on_it(history:
 def test_a_write_that_fails_leaves_everything_as_it_was(history: LedgerResource) -> None:
     before = state(history)
     with pytest.raises(IntegrityError):
-        apply(history, span(), operator=None, why="nobody")  # type: ignore[arg-type]
+        apply(history, span(), lake=NO_SCORES, operator=None, why="nobody")  # type: ignore[arg-type]
     assert state(history) == before
 
 
 def test_only_the_days_of_the_range_change(history: LedgerResource) -> None:
-    apply(history, span(end=DAYS[1]), operator="ada", why="why")
+    apply(history, span(end=DAYS[1]), lake=NO_SCORES, operator="ada", why="why")
     assert verdicts(history) == [("investigate", 0.65), ("credible", 0.9), ("credible", 0.75)]
 
 
@@ -155,7 +157,7 @@ def test_two_at_once_write_once(history: LedgerResource) -> None:
 
     def act(name: str) -> int | None:
         together.wait()
-        return apply(history, span(), operator=name, why="why").revalidation_id
+        return apply(history, span(), lake=NO_SCORES, operator=name, why="why").revalidation_id
 
     with ThreadPoolExecutor(2) as pool:
         ids = list(pool.map(act, ("ada", "bob")))
@@ -167,7 +169,7 @@ def test_it_waits_for_a_day_that_is_being_judged_and_judges_what_that_wrote(hist
     with ThreadPoolExecutor(1) as pool:
         with history.begin() as connection:
             lock_verdicts(connection, "s")
-            waiting = pool.submit(apply, history, span(), operator="ada", why="why")
+            waiting = pool.submit(apply, history, span(), lake=NO_SCORES, operator="ada", why="why")
             with pytest.raises(TimeoutError):
                 waiting.result(timeout=0.5)
             of_day = incident_assessments.c.day == DAYS[1]
@@ -180,10 +182,10 @@ def test_it_waits_for_a_day_that_is_being_judged_and_judges_what_that_wrote(hist
 def test_evidence_older_than_a_rule_is_judged_without_it_and_said_so(ledger: LedgerResource) -> None:
     deliver(ledger, "s", DAYS, is_processed=True)
     judged(ledger, "s", DAYS[0], without=("coverage", "anomalous_share"))
-    found = look(ledger, span())
+    found = look(ledger, span(), lake=NO_SCORES)
     assert found.rejudged.not_gathered == {"readings_are_complete": 1, "is_sustained": 1}
     assert "is_sustained, readings_are_complete." in " ".join(said(found))
-    apply(ledger, span(), operator="ada", why="why")
+    apply(ledger, span(), lake=NO_SCORES, operator="ada", why="why")
     assert verdicts(ledger) == [("investigate", 0.65)], "the new rule that can be judged costs, those that cannot cost nothing"
 
 
@@ -195,16 +197,16 @@ def test_an_assessment_without_evidence_stays_as_it_is() -> None:
 def test_verdicts_from_before_rules_were_kept_get_them(history: LedgerResource) -> None:
     with history.begin() as connection:
         connection.execute(update(incident_assessments).values(rules=[]))
-    found = look(history, span(VerdictPolicy()))
+    found = look(history, span(VerdictPolicy()), lake=NO_SCORES)
     assert said(found)[1:] == ["No verdict or confidence changes; 3 verdicts would be explained by the rules as", "they are now."]
     assert found.days == (), "nobody sees a difference but `explain`"
-    felt = look(history, span(VerdictPolicy(min_peak_score=0.5))).rejudged.felt
+    felt = look(history, span(VerdictPolicy(min_peak_score=0.5)), lake=NO_SCORES).rejudged.felt
     assert [change.rules() for change in felt] == [["peak_is_high no longer fails"]]
 
 
 def test_a_day_that_waits_for_readings_is_left_to_the_whole_chain(history: LedgerResource) -> None:
     deliver(history, "s", [DAYS[1]], name="late.csv")
-    done = apply(history, span(), operator="ada", why="why")
+    done = apply(history, span(), lake=NO_SCORES, operator="ada", why="why")
     assert done.waiting == (DAYS[1],)
     assert DAYS[1] not in done.days
 
@@ -216,7 +218,7 @@ def test_what_makes_a_verdict_change_is_named(history: LedgerResource) -> None:
         "peak_is_high takes 0.3 off, not 0.15": VerdictPolicy(adjustments={"peak_is_high": -0.3}),
     }
     for sentence, policy in words.items():
-        assert look(history, span(policy)).rejudged.felt[-1].rules() == [sentence]
+        assert look(history, span(policy), lake=NO_SCORES).rejudged.felt[-1].rules() == [sentence]
 
 
 VERDICT = Verdict(0.9, 0.9, 0.9, "credible", [], [], [])
@@ -284,7 +286,7 @@ def test_labels_that_came_since_change_a_verdict_and_are_named_as_the_reason(his
             connection.execute(insert(incidents).values(incident_id=f"x{n}", site="s", machine_id="P2", onset_at=onset))
             connection.execute(insert(a).values({**known, "incident_id": f"x{n}", "day": FIRST - timedelta(days=1)}))
             label_incidents(connection, [f"x{n}"], Label("false_alarm", "person", "ada", "looked at it", onset))
-    felt = look(history, span(VerdictPolicy())).rejudged.felt
+    felt = look(history, span(VerdictPolicy()), lake=NO_SCORES).rejudged.felt
     assert [change.day for change in felt] == DAYS[:3]
     assert {tuple(change.rules()) for change in felt} == {("what people found of earlier incidents calibrates it otherwise",)}
     assert all(change.after.confidence < change.before.confidence for change in felt)

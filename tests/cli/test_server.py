@@ -1,6 +1,7 @@
 """What `maintenance server init` starts shows no password to others on the computer, nor in its errors."""
 
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from cli import server
 from cli.errors import CommandError
-from cli.server import initialise, without_password
+from cli.server import initialise, program, without_password
 from resources.postgres import database_url
 
 SECRET = "s3cret/p@ss word"
@@ -62,3 +63,9 @@ def test_no_password_stands_among_the_arguments_or_in_the_error(started: list[tu
     assert started[1][1]["PGPASSWORD"] == SECRET
     assert "s3cret" not in str(refused.value)
     assert "cannot log in with ***" in str(refused.value)
+
+
+def test_a_program_is_taken_from_beside_this_python_unless_a_path_names_it() -> None:
+    assert program(["dagster", "run", "list"]) == [str(Path(sys.executable).with_name("dagster")), "run", "list"]
+    assert program(["/usr/bin/env", "x"]) == ["/usr/bin/env", "x"]
+    assert not Path(program([".venv/bin/python"])[0]).exists(), "then it is run as it was typed"

@@ -1,6 +1,7 @@
 """The gate, on scores made by hand: windows of ten minutes, two machines, what each detector would have seen."""
 
 import json
+from dataclasses import replace
 from datetime import date
 from itertools import product
 
@@ -188,3 +189,13 @@ def test_the_table_has_each_kind_of_fault_and_the_time() -> None:
     assert "| - step | 7 of 8, 2.0 h after the onset | 8 of 8, 2.0 h after the onset |" in table
     assert "| scoring time, of the champion's | 0.50 | 1 |" in table
     assert figures(challenger, champion)["challenger_found_step"] == 7
+
+
+def test_beside_a_champion_that_alarms_everywhere_a_challenger_must_find_some_replayed_fault() -> None:
+    champion = Performance(machines=2, incidents_known=0, incidents_found=0, false_alarms=9, machine_months=1.0)
+    blind, seeing = (
+        replace(champion, false_alarms=0, kinds=(KindFound("step", 12, n, n, delay_h=None, lead_time_h=None),)) for n in (0, 5)
+    )
+    assert objections(blind, champion) == ("it finds none of 12 replayed faults, where the champion has alarms already",)
+    assert objections(seeing, champion) == ()
+    assert objections(blind, blind) == ()
