@@ -85,6 +85,11 @@ def is_critical(incident: Row, predictions: Sequence[Row], *, site: Site) -> boo
     return machine.criticality == "critical" or any(is_urgent(p["probability_7d"], p["probability_30d"], policy=policy) for p in own)
 
 
+def incident_key(alarm_id: str) -> str:
+    """The name under which a critical incident is told once."""
+    return f"critical_incident:{alarm_id}"
+
+
 def critical_incident(incident: Row, predictions: Sequence[Row], *, site: Site, links: Links) -> Event:
     machine = site.machine(incident["machine_id"])
     mode = FAILURE_MODE_NAMES.get(incident["failure_mode"], incident["failure_mode"])
@@ -95,7 +100,7 @@ def critical_incident(incident: Row, predictions: Sequence[Row], *, site: Site, 
     is_of_site = incident["alarm_id"] != incident["incident_id"]
     forecast = "" if probability is None else f"; failure within 7 days with probability {probability:.0%}"
     return Event(
-        key=f"critical_incident:{incident['alarm_id']}",
+        key=incident_key(incident["alarm_id"]),
         kind="critical_incident",
         severity="critical",
         site=site.site,

@@ -1,6 +1,6 @@
 """An incident that a day made anew finds under another onset takes over what people said of it and did about it.
 
-Its labels, its work order and its shelvings; what days found out about it stays theirs.
+Its labels, its work order, its shelvings, and that it was told; what days found out about it stays theirs.
 """
 
 from collections.abc import Mapping
@@ -9,9 +9,10 @@ from datetime import date
 import pandas as pd
 from sqlalchemy import Connection, delete, select, update
 
+from ml.notifications import incident_key
 from ml.succession import successors
 from resources.ledger.rows import read_frame
-from resources.ledger.tables import incident_assessments, incident_labels, incidents, shelvings, work_order_incidents
+from resources.ledger.tables import incident_assessments, incident_labels, incidents, notifications, shelvings, work_order_incidents
 
 
 def not_found_again(connection: Connection, found: pd.DataFrame, *, site: str, day: date) -> pd.DataFrame:
@@ -33,6 +34,7 @@ def hand_over(connection: Connection, gone: pd.DataFrame, found: pd.DataFrame) -
         _hand_over_labels(connection, before, after)
         _hand_over_order(connection, before, after)
         connection.execute(update(shelvings).where(shelvings.c.incident_id == before).values(incident_id=after))
+        _hand_over_notice(connection, before, after)
     return names
 
 
@@ -53,3 +55,11 @@ def _hand_over_order(connection: Connection, before: str, after: str) -> None:
         connection.execute(update(links).where(links.c.incident_id == before).values(incident_id=after))
     elif before in orders and orders[before] == orders[after]:
         connection.execute(delete(links).where(links.c.incident_id == before))
+
+
+def _hand_over_notice(connection: Connection, before: str, after: str) -> None:
+    """Whoever was told of it, or is about to be, is not told again; of two notices under both names each stays."""
+    told, again = notifications, notifications.alias("again")
+    is_told_too = select(again.c.notification_id).where(again.c.event_key == incident_key(after), again.c.receiver_id == told.c.receiver_id)
+    of_before = told.c.event_key == incident_key(before)
+    connection.execute(update(told).where(of_before, ~is_told_too.exists()).values(event_key=incident_key(after)))

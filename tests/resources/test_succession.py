@@ -23,7 +23,7 @@ from resources.ledger.findings import (
 from resources.ledger.ledger import LedgerResource
 from resources.ledger.opening import open_or_join
 from resources.ledger.shelving import Target, shelve, shelvings_between
-from resources.ledger.tables import incidents, work_order_incidents
+from resources.ledger.tables import incidents, notifications, work_order_incidents
 from resources.ledger.work import decide
 from tests.ledger_states import waiting_order
 
@@ -156,3 +156,24 @@ def test_an_order_that_people_rejected_does_not_come_back_because_the_incident_h
     assert proposed(ledger, NAMES[6], day=third) is None
     find(ledger, (6.5, 70), day=third, version=2)
     assert proposed(ledger, NAMES[6.5], day=third) is None
+
+
+def test_who_was_told_of_an_incident_is_not_told_again_under_its_new_name(ledger: LedgerResource) -> None:
+    def notices() -> list[tuple[str, str, str]]:
+        columns = (notifications.c.event_key, notifications.c.receiver_id, notifications.c.state)
+        with ledger.begin() as connection:
+            return sorted(tuple(row) for row in connection.execute(select(*columns)))
+
+    def told(name: str, receiver_id: str, state: str) -> None:
+        said = {"kind": "critical_incident", "severity": "critical", "site": "s", "subject": "x", "body": "x", "created_at": AT}
+        with ledger.begin() as connection:
+            where = {"event_key": f"critical_incident:{name}", "receiver_id": receiver_id, "state": state}
+            connection.execute(insert(notifications).values(**said, **where, next_attempt_at=AT))
+
+    find(ledger, (6, 9))
+    told(NAMES[6], "ada", "sent")
+    told(NAMES[6], "bo", "sent")
+    told(NAMES[7], "bo", "pending")
+    find(ledger, (7, 9), version=2)
+    before, after = (f"critical_incident:{NAMES[hour]}" for hour in (6, 7))
+    assert notices() == [(before, "bo", "sent"), (after, "ada", "sent"), (after, "bo", "pending")]
