@@ -74,6 +74,11 @@ class Sensor(_Value):
         """In how many of the windows of so many minutes it is to be read: of one that is read hourly a sixth, of 10 minutes."""
         return min(1.0, 60 * minutes / self.interval_s)
 
+    def kept_minutes(self, window_minutes: int) -> float:
+        """How long a reading stands for windows without one: until the next is due, a day at most; 0 if each window should have one."""
+        minutes = self.interval_s / 60
+        return 0.0 if minutes <= window_minutes else min(minutes, 1440.0)
+
     @field_validator("source_unit")
     @classmethod
     def _convertible(cls, source_unit: str | None, info: ValidationInfo) -> str | None:

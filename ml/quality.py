@@ -198,7 +198,9 @@ def _due_and_covered(found: SiteDay, *, begin: int, end: int) -> tuple[Ints, Int
     phase = np.arctan2(_per_sensor(found, np.sin(angle)), _per_sensor(found, np.cos(angle))) / (2 * np.pi) * interval
     phase = np.where(phase < -1e-6 * interval, phase + interval, phase)
     n_before = np.maximum(0, np.ceil((begin - phase) / interval - 0.51).astype(np.int64))
-    n_due = np.maximum(1, np.floor((end - phase) / interval + 0.01).astype(np.int64) + 1 - n_before)
+    # the instant at which the next day begins is that one's
+    last = np.minimum((end - phase) / interval + 0.01, (US_PER_DAY - phase) / interval - 1e-6)
+    n_due = np.maximum(1, np.floor(last).astype(np.int64) + 1 - n_before)
     if not len(found.at_us):
         n_due = np.maximum(1, np.rint(US_PER_DAY / interval).astype(np.int64))
     slot = np.rint((found.at_us - phase[found.code]) / interval[found.code]).astype(np.int64)

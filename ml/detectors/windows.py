@@ -35,7 +35,7 @@ NEEDED = ("machine_id", "window_start", "sensor_id", *_EMPTY)
 class MachineWindows:
     """One machine's windows in time order; n windows, s sensors of the machine in the plant file's order.
 
-    `mean`, `std` and `slope` are (n, s) with NaN where the sensor has no row; the others are (n,). `index` counts windows
+    `mean`, `std` and `slope` are (n, s) with NaN where nothing is known of the sensor; the others are (n,). `index` counts windows
     since the epoch, `regime` is RUNNING or IDLE. Windows of one spell follow each other in one regime, without a stop: only those may
     be averaged.
     """
@@ -129,6 +129,7 @@ def _windows_of(
         place = [s.sensor_id for s in machine.sensors].index(machine.running_when.sensor_id)
         runs, is_told = declared_states(runs, is_read=np.isfinite(matrices["mean"][:, place]), starts=starts)
         coverage = np.where(is_told, coverage, 0.0)
+    keep_until_due(matrices, index=index, machine=machine, window_minutes=site.window_minutes)
     policy = site.policy.detection
     return MachineWindows(
         machine.machine_id,
@@ -142,6 +143,19 @@ def _windows_of(
         std=matrices["std"],
         slope=matrices["slope_per_h"],
     )
+
+
+def keep_until_due(matrices: dict[str, Floats], *, index: Ints, machine: Machine, window_minutes: int) -> None:
+    """In place: a sensor that is read more rarely than each window counts as last read until it is due again, for a day at most."""
+    for place, sensor in enumerate(machine.sensors):
+        if (until := sensor.kept_minutes(window_minutes)) == 0:
+            continue
+        is_read = np.isfinite(matrices["mean"][:, place])
+        latest = np.maximum.accumulate(np.where(is_read, np.arange(len(index)), -1))
+        is_kept = (latest >= 0) & (index - index[latest] <= np.ceil(until / window_minutes))
+        for name in ("mean", "std", "slope_per_h"):
+            column = matrices[name][:, place]
+            column[:] = np.where(is_kept, column[latest], np.nan)
 
 
 def local_hours(starts: NDArray[np.datetime64], *, site: Site) -> Ints:

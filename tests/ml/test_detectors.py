@@ -354,20 +354,54 @@ def test_a_machine_that_settles_for_two_days_does_so_in_a_day_scored_alone_too(d
     assert set(alone["state"]) == {"settling", "scored"}
 
 
-def test_a_machine_of_a_fast_sensor_and_three_hourly_ones_is_scored_in_each_window() -> None:
-    slow = SITE.machines[0].sensors[:3]
-    machine = SITE.machines[0].model_copy(
-        update={"sensors": (*(s.model_copy(update={"interval_s": 3600}) for s in slow), SITE.machines[0].sensors[3])}
+_SLOW = SITE.machines[0].sensors[:3]
+MIXED = _site(
+    SITE.machines[0].model_copy(
+        update={"sensors": (*(s.model_copy(update={"interval_s": 3600}) for s in _SLOW), SITE.machines[0].sensors[3])}
     )
-    features = HEALTHY[HEALTHY["machine_id"] == "P1"]
-    is_read = ~features["sensor_id"].isin([s.sensor_id for s in slow]) | (features["window_start"].dt.minute == 0)
-    detector = SiteDetector.fit(features[is_read], site=_site(machine), held_out_from=HELD_OUT, seed=7)
-    states = detector.score(features[is_read], site=_site(machine), model_version=1)["state"]
-    assert set(states) == {"scored", "stopped", "settling"}
-    is_dead = features["sensor_id"] == "P1-current-3"
-    assert "too_few_readings" not in set(detector.score(features[is_read & ~is_dead], site=_site(machine), model_version=1)["state"])
-    at_each = _site(SITE.machines[0])
-    assert "too_few_readings" in set(detector.score(features[is_read], site=at_each, model_version=1)["state"])
+)
+
+
+def _mixed(features: pd.DataFrame) -> pd.DataFrame:
+    """The first three sensors of P1 are read hourly, the fourth in each window."""
+    is_slow = features["sensor_id"].isin([s.sensor_id for s in _SLOW])
+    return features[(features["machine_id"] == "P1") & (~is_slow | (features["window_start"].dt.minute == 0))]
+
+
+@pytest.fixture(scope="module")
+def mixed_detector() -> SiteDetector:
+    return SiteDetector.fit(_mixed(HEALTHY), site=MIXED, held_out_from=HELD_OUT, seed=7)
+
+
+def test_a_machine_of_a_fast_sensor_and_three_hourly_ones_is_scored_in_each_window(mixed_detector: SiteDetector) -> None:
+    features = _mixed(HEALTHY)
+    assert set(mixed_detector.score(features, site=MIXED, model_version=1)["state"]) == {"scored", "stopped", "settling"}
+    without = features[features["sensor_id"] != "P1-current-3"]
+    assert "too_few_readings" not in set(mixed_detector.score(without, site=MIXED, model_version=1)["state"])
+    assert "too_few_readings" in set(mixed_detector.score(features, site=_site(SITE.machines[0]), model_version=1)["state"])
+
+
+def test_what_an_hourly_sensor_beside_a_fast_one_says_for_hours_opens_an_incident(mixed_detector: SiteDetector) -> None:
+    step = np.zeros(6 * 144)
+    step[500:536] = 20.0  # six hours, read six times
+    stepped = _mixed(_features(SITE.machines[0], days=6, seed=98, shift={"P1-temperature-0": step}, stops=False))
+    raised = alarms(mixed_detector.score(stepped, site=MIXED, model_version=1), site=MIXED)
+    begins, ends = (START + pd.Timedelta(minutes=10 * n) for n in (500, 536))
+    [onset] = raised["onset_at"]
+    assert begins <= onset <= begins + pd.Timedelta(hours=1)
+    assert raised["last_window_at"].item() <= ends + pd.Timedelta(hours=2)
+
+
+def test_a_day_of_a_machine_of_two_paces_comes_to_the_same_alone(mixed_detector: SiteDetector) -> None:
+    features = _mixed(HEALTHY)
+    whole, starts = mixed_detector.score(features, site=MIXED, model_version=1), features["window_start"]
+    for n in range(6, 14):
+        day, one = START + pd.Timedelta(days=n), pd.Timedelta(days=1)
+        known = features[(starts >= day - remembered_days(MIXED) * one) & (starts < day + one)]
+        alone = mixed_detector.score(known, site=MIXED, model_version=1, since=day)
+        within = whole[(whole["window_start"] >= day) & (whole["window_start"] < day + one)].reset_index(drop=True)
+        assert alone["state"].tolist() == within["state"].tolist()
+        assert (alone["score"] - within["score"]).abs().max() < 0.01
 
 
 def test_a_machine_read_too_rarely_for_an_incident_to_open_is_not_trained_and_told_so() -> None:

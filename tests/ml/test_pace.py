@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from ml.detectors.pace import MAX_GAP_IN_SPELL, machine_days, memory_of, pace_of, paced
-from ml.detectors.windows import joined, taken
+from ml.detectors.windows import joined, keep_until_due, taken
 from ml.plant import Machine, Sensor, Site
 from tests.ml.test_members import windows_of
 
@@ -88,3 +88,15 @@ def test_a_window_of_a_machine_that_is_read_hourly_stands_for_an_hour() -> None:
     )
     assert machine_days(scores, site=site) == pytest.approx(2)
     assert machine_days(scores.iloc[:0], site=site) == 0
+
+
+def test_a_slow_sensor_counts_as_last_read_until_it_is_due_again() -> None:
+    machine, index = _machine(60, 3600, 5 * 86400), np.array([0, 1, 5, 6, 7, 8, 150, 151])
+    nan = np.nan
+    column = np.array([[1, 1, 1, 1, nan, 1, 1, 1], [nan, 7, nan, nan, nan, nan, nan, nan], [4, nan, nan, nan, nan, nan, nan, nan]]).T
+    matrices = {name: column.copy() for name in ("mean", "std", "slope_per_h")}
+    keep_until_due(matrices, index=index, machine=machine, window_minutes=10)
+    for matrix in matrices.values():
+        np.testing.assert_array_equal(matrix[:, 0], column[:, 0])
+        np.testing.assert_array_equal(matrix[:, 1], [nan, 7, 7, 7, 7, nan, nan, nan])
+        np.testing.assert_array_equal(matrix[:, 2], [4, 4, 4, 4, 4, 4, nan, nan])

@@ -199,6 +199,24 @@ def test_readings_just_before_the_full_minute_are_all_due_within_the_day() -> No
     assert (row["n_readings"], row["n_expected"], row["findings"]) == (1440, 1440, "")
 
 
+@pytest.mark.parametrize("hours", [4, 8, 24])
+def test_a_reading_that_is_due_when_the_next_day_begins_is_that_days(hours: int) -> None:
+    pump, fan = SITE.machines
+    slow = fan.model_copy(update={"sensors": (fan.sensors[0].model_copy(update={"interval_s": hours * 3600}),)})
+    site = SITE.model_copy(update={"machines": (pump, slow)})
+    readings = pd.concat([*pump_readings(), a_series("fan.temp", interval_s=hours * 3600)], ignore_index=True)
+    found = assess_sensors(readings, site=site, day=DAY, refused={}).set_index("sensor_id").loc["fan.temp"]
+    assert (found["n_readings"], found["n_expected"], found["grade"]) == (24 // hours, 24 // hours, "A")
+    less = readings.drop(readings.index[readings["sensor_id"] == "fan.temp"][-1:])
+    if hours < 24:
+        found = assess_sensors(less, site=site, day=DAY, refused={}).set_index("sensor_id").loc["fan.temp"]
+        assert (found["n_readings"], found["n_expected"]) == (24 // hours - 1, 24 // hours)
+
+
+def pump_readings() -> list[pd.DataFrame]:
+    return [a_series("pump.temp"), a_series("pump.current", seed=2)]
+
+
 def test_noise_is_the_robust_spread_of_the_second_differences() -> None:
     x = TEMP["value"].tolist()
     second = [c - 2 * b + a for a, b, c in zip(x, x[1:], x[2:], strict=False)]
