@@ -117,7 +117,8 @@ def test_the_served_model_scores_as_the_asset_did(chain: Chain) -> None:
 
     from resources.models import zoneless
 
-    features = chain.lake.read_days("machine_features", site="hamburg", start=LAST - timedelta(days=remembered_days(chain.site)), end=LAST)
+    [site] = chain.environment.sites
+    features = chain.lake.read_days("machine_features", site="hamburg", start=LAST - timedelta(days=remembered_days(site)), end=LAST)
     loaded = mlflow.pyfunc.load_model("models:/detector-hamburg@champion")
     assert {c.name for c in loaded.metadata.get_input_schema()} == set(features.columns)
     served = loaded.predict(zoneless(features))
