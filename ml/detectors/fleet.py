@@ -1,7 +1,7 @@
 """The detector of one site: a model per machine, fitted on healthy windows, scoring windows and naming the sensors that moved.
 
 A site without a model for a machine does not score that machine: it is absent from the table and named in `untrained`. A sensor that
-never moved in the healthy windows is not looked at and named in `refused_sensors`.
+never moved in the healthy windows, or was hardly ever read, is not looked at and named in `refused_sensors`.
 """
 
 from collections.abc import Mapping
@@ -28,12 +28,13 @@ from ml.detectors.scored import look_at, pools, score_pool
 from ml.detectors.scoring import MEMBERS, MachineModel, Members, member_p, surprise_of
 from ml.detectors.slow_drift import Cusum, Ewma
 from ml.detectors.windows import MachineWindows, each_machine, joined, roles, taken, with_sensors
-from ml.plant import Machine, Site
+from ml.plant import Machine, Sensor, Site
 
 Floats = NDArray[np.float64]
 
 MIN_FIT_WINDOWS = 100
 MIN_HELD_OUT_WINDOWS = 40
+MIN_READINGS = 20
 _PARTS: dict[str, type] = {
     "states": OperatingStates,
     "baseline": Baseline,
@@ -92,8 +93,8 @@ class SiteDetector:
             if isinstance(found, str):
                 untrained[machine.machine_id] = found
                 continue
-            fitted, constant = _fit_members(found, machine=machine, site=site, seed=seed)
-            refused |= {machine.sensors[place].sensor_id: _constant(found, place) for place in constant}
+            fitted, why = _fit_members(found, machine=machine, site=site, seed=seed)
+            refused |= why
             if fitted is None:
                 untrained[machine.machine_id] = "no sensor has any spread in the healthy windows"
             else:
@@ -212,18 +213,26 @@ def _material(machine: Machine, *, site: Site, parts: Mapping[str, _Material], e
     return _Material("class", infer_states(machine, fit, min_idle=MIN_FIT_WINDOWS), fit, held)
 
 
+def _rare(sensor: Sensor, n: float) -> str:
+    return f"is read every {sensor.interval_s / 3600:g} h: some {n:.0f} healthy readings to learn from, {MIN_READINGS} are needed"
+
+
 def _constant(material: _Material, place: int) -> str:
     value = float(np.nanmedian(material.fit.mean[:, place]))
     return f"reads {value:.6g} in every one of the {len(material.fit.starts)} healthy windows: nothing can be learned from it"
 
 
-def _fit_members(material: _Material, *, machine: Machine, site: Site, seed: int) -> tuple[Members | None, list[int]]:
-    """(members, or None where no sensor has any spread; the places of the sensors that never move)."""
-    baseline, constant = fit_baseline(material.fit)
-    if baseline is None:
-        return None, constant.tolist()
+def _fit_members(material: _Material, *, machine: Machine, site: Site, seed: int) -> tuple[Members | None, dict[str, str]]:
+    """(members, or None where no sensor has any spread; sensor -> why it is not looked at)."""
     pace = pace_of(machine, window_minutes=site.window_minutes)
-    memory, in_step = memory_of(pace * site.window_minutes), paced(material.fit, pace=pace)
+    n_read = [len(material.fit.starts) * sensor.share_due(pace * site.window_minutes) for sensor in machine.sensors]
+    refused = {s.sensor_id: _rare(s, n) for s, n in zip(machine.sensors, n_read, strict=True) if n < MIN_READINGS}
+    fit = with_sensors(material.fit, [None if n < MIN_READINGS else place for place, n in enumerate(n_read)])
+    baseline, constant = fit_baseline(fit)
+    refused |= {machine.sensors[place].sensor_id: _constant(material, place) for place in constant}
+    if baseline is None:
+        return None, refused
+    memory, in_step = memory_of(pace * site.window_minutes), paced(fit, pace=pace)
     view = baseline.view(in_step.windows)
     pca = Pca.fit(np.nan_to_num(view.z[in_step.rows]))
     complete = in_step.held(pca.impute(view.z))
@@ -239,7 +248,7 @@ def _fit_members(material: _Material, *, machine: Machine, site: Site, seed: int
         forest=Forest.fit(complete[in_step.rows], seed=seed),
         forecast=Forecast.fit(view, complete, memory=memory),
     )
-    return members, constant.tolist()
+    return members, refused
 
 
 def _calibrate(fitted: Mapping[str, tuple[_Material, Members]], *, site: Site) -> tuple[dict[str, MachineModel], AlarmRate]:

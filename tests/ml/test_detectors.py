@@ -404,6 +404,20 @@ def test_a_day_of_a_machine_of_two_paces_comes_to_the_same_alone(mixed_detector:
         assert (alone["score"] - within["score"]).abs().max() < 0.01
 
 
+def test_a_sensor_read_a_few_times_is_not_looked_at_before_it_has_been_read_twenty_times() -> None:
+    machine = SITE.machines[0]
+    daily = machine.model_copy(update={"sensors": (machine.sensors[0].model_copy(update={"interval_s": 86400}), *machine.sensors[1:])})
+    features = _features(machine, days=35, seed=5, stops=False)
+    is_read = (features["sensor_id"] != "P1-temperature-0") | (features["window_start"].dt.strftime("%H:%M") == "09:00")
+    site, features = _site(daily), features[is_read]
+    young = features[features["window_start"] < START + pd.Timedelta(days=14)]
+    detector = SiteDetector.fit(young, site=site, held_out_from=HELD_OUT, seed=7)
+    assert detector.refused_sensors == {"P1-temperature-0": "is read every 24 h: some 10 healthy readings to learn from, 20 are needed"}
+    detector = SiteDetector.fit(features, site=site, held_out_from=START + pd.Timedelta(days=25), seed=7)
+    assert detector.refused_sensors == {}
+    assert set(detector.models["P1"].members.baseline.sensor_of) == {0, 1, 2, 3}
+
+
 def test_a_machine_read_too_rarely_for_an_incident_to_open_is_not_trained_and_told_so() -> None:
     slow = SITE.machines[0].model_copy(
         update={"sensors": tuple(s.model_copy(update={"interval_s": 38 * 600}) for s in SITE.machines[0].sensors)}
