@@ -36,7 +36,7 @@ class OperatingStates:
     def apply(self, windows: MachineWindows, *, settle_windows: int) -> MachineWindows:
         """The windows with their regime; the machine settles after each change, and a window in which it changed is not scored.
 
-        Nor is one of which no load tells, for a day: an idle machine that is taken for a running one would alarm in every window.
+        Nor is one before which no load was read for a day: an idle machine that is taken for a running one would alarm in every window.
         """
         if self.place < 0:
             return windows

@@ -129,8 +129,8 @@ def _windows_of(
         place = [s.sensor_id for s in machine.sensors].index(machine.running_when.sensor_id)
         runs, is_told = declared_states(runs, is_read=np.isfinite(matrices["mean"][:, place]), starts=starts)
         coverage = np.where(is_told, coverage, 0.0)
-    keep_until_due(matrices, index=index, machine=machine, window_minutes=site.window_minutes)
-    policy = site.policy.detection
+    spell, policy = spells(~runs), site.policy.detection
+    keep_until_due(matrices, index=index, spell=spell, machine=machine, window_minutes=site.window_minutes)
     return MachineWindows(
         machine.machine_id,
         starts=starts,
@@ -138,21 +138,24 @@ def _windows_of(
         hours=hours,
         state=states(index, runs=runs, coverage=coverage, settle_windows=policy.settle_windows, kept=A_DAY // site.window_minutes),
         regime=np.full(len(index), RUNNING),
-        spell=spells(~runs),
+        spell=spell,
         mean=matrices["mean"],
         std=matrices["std"],
         slope=matrices["slope_per_h"],
     )
 
 
-def keep_until_due(matrices: dict[str, Floats], *, index: Ints, machine: Machine, window_minutes: int) -> None:
-    """In place: a sensor that is read more rarely than each window counts as last read until it is due again, for a day at most."""
+def keep_until_due(matrices: dict[str, Floats], *, index: Ints, spell: Ints, machine: Machine, window_minutes: int) -> None:
+    """In place: a sensor that is read more rarely than each window counts as last read until it is due again, for a day at most.
+
+    What it said before a stop, or during one, does not count after it.
+    """
     for place, sensor in enumerate(machine.sensors):
         if (until := sensor.kept_minutes(window_minutes)) == 0:
             continue
         is_read = np.isfinite(matrices["mean"][:, place])
         latest = np.maximum.accumulate(np.where(is_read, np.arange(len(index)), -1))
-        is_kept = (latest >= 0) & (index - index[latest] <= np.ceil(until / window_minutes))
+        is_kept = (latest >= 0) & (spell == spell[latest]) & (index - index[latest] <= np.ceil(until / window_minutes))
         for name in ("mean", "std", "slope_per_h"):
             column = matrices[name][:, place]
             column[:] = np.where(is_kept, column[latest], np.nan)

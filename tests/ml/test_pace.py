@@ -95,8 +95,12 @@ def test_a_slow_sensor_counts_as_last_read_until_it_is_due_again() -> None:
     nan = np.nan
     column = np.array([[1, 1, 1, 1, nan, 1, 1, 1], [nan, 7, nan, nan, nan, nan, nan, nan], [4, nan, nan, nan, nan, nan, nan, nan]]).T
     matrices = {name: column.copy() for name in ("mean", "std", "slope_per_h")}
-    keep_until_due(matrices, index=index, machine=machine, window_minutes=10)
+    spell = np.zeros(len(index), dtype=np.int64)
+    keep_until_due(matrices, index=index, spell=spell, machine=machine, window_minutes=10)
     for matrix in matrices.values():
         np.testing.assert_array_equal(matrix[:, 0], column[:, 0])
         np.testing.assert_array_equal(matrix[:, 1], [nan, 7, 7, 7, 7, nan, nan, nan])
         np.testing.assert_array_equal(matrix[:, 2], [4, 4, 4, 4, 4, 4, nan, nan])
+    stopped = {name: column.copy() for name in ("mean", "std", "slope_per_h")}
+    keep_until_due(stopped, index=index, spell=np.array([0, 0, 0, 1, 2, 2, 2, 2]), machine=machine, window_minutes=10)
+    np.testing.assert_array_equal(stopped["mean"][:, 1], [nan, 7, 7, nan, nan, nan, nan, nan])
